@@ -1,0 +1,6 @@
+//! A native Pulsar producer, and the publisher that ends every source.
+
+pub mod routing;
+pub mod topic;
+pub mod url;
+pub mod wire;
