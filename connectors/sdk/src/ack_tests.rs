@@ -1,0 +1,76 @@
+#![allow(clippy::unwrap_used)]
+use super::{AckHandle, Acknowledgements};
+use crate::{ByteBudget, Error, ErrorKind, Fence};
+use std::sync::Arc;
+
+fn acks(budget: &ByteBudget, bytes: u64) -> Arc<Acknowledgements<u64>> {
+    let acks = Acknowledgements::new(budget.share(), Fence::new());
+    acks.share().charge(bytes);
+    acks
+}
+
+#[test]
+fn a_dropped_handle_is_never_a_success() {
+    let budget = ByteBudget::new(1000);
+    let acks = acks(&budget, 30);
+    let mut handle = acks.track([(1, 10), (2, 10), (3, 10)]);
+    handle.split_to(1).ack();
+    drop(handle);
+    assert_eq!(acks.watermark(), Some(1));
+    assert_eq!(budget.used(), 0, "what left the way holds no bytes");
+    assert!(acks.failure().is_none());
+    assert!(!acks.read(crate::AckTracker::is_settled));
+}
+
+#[test]
+fn neighbours_merge_and_strangers_do_not() {
+    let budget = ByteBudget::new(1000);
+    let (one, other) = (acks(&budget, 4), acks(&budget, 1));
+    let mut all = one.track((0..4).map(|position| (position, 1)));
+    let (mut first, second, third) = (all.split_to(1), all.split_to(1), all.split_to(1));
+    let third = first.try_merge(third).unwrap_err();
+    first.try_merge(second).unwrap();
+    first.try_merge(third).unwrap();
+    let stranger = first.try_merge(other.track([(9, 1)])).unwrap_err();
+    assert_eq!(first.len(), 3);
+    first.ack();
+    assert_eq!(one.watermark(), Some(2));
+    stranger.ack();
+    all.ack();
+    assert_eq!((one.watermark(), other.watermark()), (Some(3), Some(9)));
+}
+
+#[test]
+fn the_earliest_failure_is_the_one_that_counts() {
+    let budget = ByteBudget::new(1000);
+    let acks = acks(&budget, 5);
+    let mut all = acks.track((0..5).map(|position| (position * 10, 1)));
+    let handles: Vec<AckHandle> = (0..5).map(|_| all.split_to(1)).collect();
+    for (index, handle) in handles.into_iter().enumerate().rev() {
+        match index {
+            1 | 3 => handle.fail(Error::new(ErrorKind::Data, format!("record {index}"))),
+            _ => handle.ack(),
+        }
+    }
+    let (position, cause) = acks.failure().unwrap();
+    assert_eq!((position, cause.message()), (10, "record 1"));
+    assert_eq!(acks.watermark(), Some(0), "the watermark stands before the failure");
+}
+
+#[tokio::test(start_paused = true)]
+async fn quiet_waits_for_the_last_answer() {
+    let budget = ByteBudget::new(1000);
+    let acks = acks(&budget, 2);
+    let mut all = acks.track([(1, 1), (2, 1)]);
+    let first = all.split_to(1);
+    let waiting = tokio::spawn({
+        let acks = Arc::clone(&acks);
+        async move { acks.quiet().await }
+    });
+    tokio::task::yield_now().await;
+    all.ack();
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished(), "record 1 is still on its way");
+    first.give_back();
+    waiting.await.unwrap();
+}
