@@ -145,12 +145,7 @@ struct State<P> {
 impl<P: Clone + Send + Sync + 'static> Acknowledgements<P> {
     /// For a partition whose records are charged to `share` and may be written while `fence` stands.
     pub fn new(share: Share, fence: Fence) -> Arc<Self> {
-        Arc::new(Self {
-            state: Mutex::new(State { tracker: AckTracker::default(), failure: None }),
-            share,
-            fence,
-            changed: Notify::new(),
-        })
+        Arc::new(Self { state: Mutex::new(State { tracker: AckTracker::default(), failure: None }), share, fence, changed: Notify::new() })
     }
 
     /// The partition's share of the byte budget.

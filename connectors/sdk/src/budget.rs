@@ -6,7 +6,7 @@
 //! such request. Nothing here waits while holding the lock, and a waiter that is dropped leaves no trace.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::oneshot;
 
 /// The pool. Cheap to clone; all clones are the same pool.
@@ -27,7 +27,8 @@ struct Pool {
 }
 
 struct Waiter {
-    member: usize,
+    /// Weak, so that a wait that was dropped keeps no share alive.
+    member: Weak<Member>,
     bytes: u64,
     grant: oneshot::Sender<Reservation>,
 }
@@ -123,27 +124,33 @@ impl ByteBudget {
 
     /// Serves who can be served, in the order they came. The first who waits for the lent half has first call on it.
     fn serve(&self) {
+        // Shares looked at here may be the last of their kind: they are dropped after the lock, which their end takes again.
+        let mut looked_at = Vec::new();
         let mut granted = Vec::new();
         {
             let mut pool = self.lock();
             let mut lending = true;
             let mut index = 0;
             while index < pool.waiting.len() {
-                let (member, bytes) = (pool.waiting[index].member, pool.waiting[index].bytes);
-                if pool.waiting[index].grant.is_closed() {
+                let member = pool.waiting[index].member.upgrade().filter(|_| !pool.waiting[index].grant.is_closed());
+                let Some(member) = member else {
                     pool.waiting.remove(index);
-                } else if pool.take(member, bytes, lending) {
+                    continue;
+                };
+                let bytes = pool.waiting[index].bytes;
+                if pool.take(member.slot, bytes, lending) {
                     let waiter = pool.waiting.remove(index).expect("the index was just read");
-                    granted.push(waiter);
+                    granted.push((waiter.grant, Reservation { share: Share(Arc::clone(&member)), bytes }));
                 } else {
                     lending = false;
                     index += 1;
                 }
+                looked_at.push(member);
             }
         }
-        for Waiter { member, bytes, grant } in granted {
+        for (grant, reservation) in granted {
             // A waiter that left in this moment drops the reservation, which gives the bytes back.
-            drop(grant.send(Reservation { budget: self.clone(), slot: member, bytes }));
+            drop(grant.send(reservation));
         }
     }
 
@@ -192,10 +199,10 @@ impl Share {
             let mut pool = budget.lock();
             let lending = pool.waiting.iter().all(|waiter| waiter.grant.is_closed());
             if pool.take(self.0.slot, bytes, lending) {
-                return Reservation { budget: budget.clone(), slot: self.0.slot, bytes };
+                return Reservation { share: self.clone(), bytes };
             }
             let (grant, receiver) = oneshot::channel();
-            pool.waiting.push_back(Waiter { member: self.0.slot, bytes, grant });
+            pool.waiting.push_back(Waiter { member: Arc::downgrade(&self.0), bytes, grant });
             receiver
         };
         receiver.await.expect("a waiter is removed only when it is served or gone")
@@ -205,7 +212,9 @@ impl Share {
     pub fn try_reserve(&self, bytes: u64) -> Option<Reservation> {
         let mut pool = self.0.budget.lock();
         let lending = pool.waiting.iter().all(|waiter| waiter.grant.is_closed());
-        pool.take(self.0.slot, bytes, lending).then(|| Reservation { budget: self.0.budget.clone(), slot: self.0.slot, bytes })
+        let taken = pool.take(self.0.slot, bytes, lending);
+        drop(pool);
+        taken.then(|| Reservation { share: self.clone(), bytes })
     }
 
     /// Holds `bytes` whatever the rules say: for what has arrived already. May overshoot the pool.
@@ -240,8 +249,7 @@ impl Share {
 /// Bytes held in advance; dropping it frees them.
 #[must_use = "a dropped reservation is given back"]
 pub struct Reservation {
-    budget: ByteBudget,
-    slot: usize,
+    share: Share,
     bytes: u64,
 }
 
@@ -256,11 +264,9 @@ impl Reservation {
     pub fn settle(mut self, actual: u64) {
         let reserved = std::mem::take(&mut self.bytes);
         if actual < reserved {
-            self.budget.give_back(self.slot, reserved - actual);
+            self.share.release(reserved - actual);
         } else if actual > reserved {
-            let mut pool = self.budget.lock();
-            let held = pool.held(self.slot);
-            pool.set(self.slot, held + actual - reserved);
+            self.share.charge(actual - reserved);
         }
     }
 
@@ -269,14 +275,20 @@ impl Reservation {
         if bytes < self.bytes {
             let freed = self.bytes - bytes;
             self.bytes = bytes;
-            self.budget.give_back(self.slot, freed);
+            self.share.release(freed);
         }
+    }
+
+    /// Holds more, whatever the rules say: for what has arrived already. May overshoot the pool.
+    pub fn grow_by(&mut self, bytes: u64) {
+        self.share.charge(bytes);
+        self.bytes += bytes;
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budget.give_back(self.slot, self.bytes);
+        self.share.release(self.bytes);
     }
 }
 

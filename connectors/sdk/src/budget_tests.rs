@@ -36,13 +36,13 @@ async fn what_could_never_fit_passes_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_wait_holds_nothing_and_blocks_nobody() {
-    let budget = ByteBudget::new(100);
-    let (one, two) = (budget.share(), budget.share());
-    let held = one.reserve(50).await;
+    let budget = ByteBudget::new(120);
+    let (one, two, three) = (budget.share(), budget.share(), budget.share());
+    let held = (one.reserve(50).await, two.reserve(50).await);
     {
-        let wait = two.reserve(51);
+        let wait = three.reserve(50);
         tokio::pin!(wait);
-        assert!(futures_util::poll!(wait.as_mut()).is_pending());
+        assert!(futures_util::poll!(wait.as_mut()).is_pending(), "the lent half is out");
     }
     drop(held);
     assert_eq!(budget.used(), 0);

@@ -13,6 +13,7 @@ pub struct Fence(Arc<Inner>);
 struct Inner {
     fallen: AtomicBool,
     changed: Notify,
+    outer: Option<Fence>,
 }
 
 impl Fence {
@@ -21,7 +22,13 @@ impl Fence {
         Self::default()
     }
 
-    /// Brings it down, for good.
+    /// A fence inside this one: it is down when either is.
+    #[must_use]
+    pub fn within(&self) -> Self {
+        Self(Arc::new(Inner { outer: Some(self.clone()), ..Inner::default() }))
+    }
+
+    /// Brings it down, for good. A fence around it stays as it is.
     pub fn fall(&self) {
         self.0.fallen.store(true, Ordering::Release);
         self.0.changed.notify_waiters();
@@ -29,16 +36,27 @@ impl Fence {
 
     /// Whether it is down.
     pub fn has_fallen(&self) -> bool {
-        self.0.fallen.load(Ordering::Acquire)
+        self.0.fallen.load(Ordering::Acquire) || self.0.outer.as_ref().is_some_and(Self::has_fallen)
     }
 
     /// Waits until it is down.
     pub async fn fallen(&self) {
+        match &self.0.outer {
+            None => self.itself_fallen().await,
+            Some(outer) => {
+                let (inner, outer) = (self.itself_fallen(), Box::pin(outer.fallen()));
+                tokio::pin!(inner);
+                futures_util::future::select(inner, outer).await;
+            }
+        }
+    }
+
+    async fn itself_fallen(&self) {
         let changed = self.0.changed.notified();
         tokio::pin!(changed);
         // Registered before the look, so that a fall between look and wait is not missed.
         changed.as_mut().enable();
-        if !self.has_fallen() {
+        if !self.0.fallen.load(Ordering::Acquire) {
             changed.await;
         }
     }
@@ -47,5 +65,28 @@ impl Fence {
 impl fmt::Debug for Fence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.has_fallen() { "Fence(fallen)" } else { "Fence(standing)" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::Fence;
+
+    #[tokio::test]
+    async fn an_inner_fence_falls_with_the_outer_and_not_the_other_way() {
+        let outer = Fence::new();
+        let (one, two) = (outer.within(), outer.within());
+        one.fall();
+        one.fallen().await;
+        assert!(!outer.has_fallen() && !two.has_fallen());
+        let waiting = tokio::spawn({
+            let two = two.clone();
+            async move { two.fallen().await }
+        });
+        tokio::task::yield_now().await;
+        outer.fall();
+        waiting.await.unwrap();
+        assert!(two.has_fallen());
     }
 }

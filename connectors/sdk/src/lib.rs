@@ -28,7 +28,7 @@ pub use error::{Error, ErrorKind};
 pub use fence::Fence;
 pub use problem::Problem;
 pub use record::{Batch, Label, PartitionId, Properties, Record};
-pub use sink::{DynSink, Sink, SinkWatch, WriteRoom};
+pub use sink::{DynSink, ReadySink, Sink, SinkContext, SinkWatch, WriteRoom};
 pub use source::{DynSource, Facts, ParkedShard, Source, SourceStatus, SourceWatch, StopReport};
 pub use task::Task;
 pub use tracker::AckTracker;

@@ -1,6 +1,6 @@
 //! The sink: takes the duty for a batch, resolves its handle when the receipt is in, perhaps many batches later.
 
-use crate::{Batch, Error};
+use crate::{Batch, Clock, Error, Guarantee, Identity, OnRecordError, Random};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -82,4 +82,33 @@ impl<S: Sink> DynSink for S {
     fn watch(&self) -> Arc<dyn SinkWatch> {
         Sink::watch(self)
     }
+}
+
+/// Everything a sink gets from the instance it runs in.
+#[derive(Debug, Clone)]
+pub struct SinkContext {
+    /// Who it is.
+    pub identity: Identity,
+    /// What is promised.
+    pub guarantee: Guarantee,
+    /// What is done with a record that cannot be stored.
+    pub on_record_error: OnRecordError,
+    /// Where [`OnRecordError::DeadLetter`] puts it.
+    pub dead_letter_topic: Option<String>,
+    /// The wall clock.
+    pub clock: Clock,
+    /// Randomness.
+    pub random: Random,
+}
+
+/// A sink whose configuration was checked, ready to be opened, again and again.
+pub trait ReadySink: Send + Sync {
+    /// Opens the sink: reaches the other side, checks what only it knows. Waits for what is unreachable.
+    ///
+    /// # Errors
+    /// Configuration and authentication errors end a start; others are retried by the caller.
+    fn connect(&self, context: SinkContext) -> BoxFuture<'_, Result<Box<dyn DynSink>, Error>>;
+
+    /// What it is waiting for while [`ReadySink::connect`] waits, for the status.
+    fn destination(&self) -> String;
 }
