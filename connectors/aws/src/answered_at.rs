@@ -15,10 +15,12 @@ use aws_smithy_types::date_time::Format;
 
 /// Hands out the `Date` of one call's answer, in whole seconds as HTTP gives it (the service rounds down).
 ///
-/// ```ignore
-/// let answered = AnsweredAt::new();
-/// client.list_shards().customize().interceptor(answered.clone()).send().await?;
-/// let now_of_the_service = answered.get();
+/// ```no_run
+/// # async fn ask(client: aws_sdk_sts::Client) -> Option<std::time::SystemTime> {
+/// let answered = connector_aws::AnsweredAt::new();
+/// client.get_caller_identity().customize().interceptor(answered.clone()).send().await.ok()?;
+/// answered.get()
+/// # }
 /// ```
 ///
 /// One value serves one call; of several attempts the first answer counts.

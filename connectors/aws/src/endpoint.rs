@@ -20,8 +20,7 @@ impl Endpoint {
     pub fn parse(path: &str, text: &str) -> Result<Self, Problem> {
         let text = text.trim();
         let hint = "write it like `https://kinesis.eu-west-1.amazonaws.com` or `http://localhost:4566`";
-        let uri: http::Uri =
-            text.parse().map_err(|_| Problem::new(path, format!("`{text}` is not an address")).hint(hint))?;
+        let uri: http::Uri = text.parse().map_err(|_| Problem::new(path, format!("`{text}` is not an address")).hint(hint))?;
         let plain = match uri.scheme_str() {
             Some("http") => true,
             Some("https") => false,
@@ -68,8 +67,7 @@ pub fn parse_region(path: &str, text: &str) -> Result<Region, Problem> {
     if sound {
         Ok(Region::new(name.to_owned()))
     } else {
-        Err(Problem::new(path, format!("`{name}` is not a region"))
-            .hint("write the region's code in lower case, such as `eu-west-1`"))
+        Err(Problem::new(path, format!("`{name}` is not a region")).hint("write the region's code in lower case, such as `eu-west-1`"))
     }
 }
 

@@ -83,9 +83,7 @@ impl<'a> Call<'a> {
         };
         let error = Error::new(kind, format!("{} {verb}: {said}", self.subject()));
         match hint {
-            Some(hint) => {
-                error.with_hint(hint.replace("{action}", self.action).replace("{what}", self.what).replace("{name}", self.name))
-            }
+            Some(hint) => error.with_hint(hint.replace("{action}", self.action).replace("{what}", self.what).replace("{name}", self.name)),
             None => error,
         }
     }
@@ -137,19 +135,16 @@ pub(crate) fn of_credentials(what: &str, error: &CredentialsError) -> Error {
     }
     let unreachable = find::<ConnectorError>(error).is_some_and(|error| error.is_io() || error.is_timeout());
     match error {
-        CredentialsError::CredentialsNotLoaded(_) => {
-            Error::new(ErrorKind::Authentication, format!("{what} found no AWS credentials")).with_hint(
+        CredentialsError::CredentialsNotLoaded(_) => Error::new(ErrorKind::Authentication, format!("{what} found no AWS credentials"))
+            .with_hint(
                 "set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, a profile, a web identity or a role of the host, or give \
                  keys in `awsCredentialPluginParam`",
-            )
-        }
+            ),
         CredentialsError::ProviderTimedOut(_) => {
             Error::transient(format!("{what} gave no AWS credentials in time")).with_hint("check that its service can be reached")
         }
-        CredentialsError::InvalidConfiguration(_) => {
-            Error::configuration(format!("{what} cannot be used: {}", words(error)))
-                .with_hint("correct the profile files or the environment of this process")
-        }
+        CredentialsError::InvalidConfiguration(_) => Error::configuration(format!("{what} cannot be used: {}", words(error)))
+            .with_hint("correct the profile files or the environment of this process"),
         _ if unreachable => Error::transient(format!("{what} could not be reached: {}", words(error))),
         _ => Error::new(ErrorKind::Authentication, format!("{what} gave no AWS credentials: {}", words(error))),
     }

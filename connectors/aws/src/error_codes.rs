@@ -37,8 +37,9 @@ pub(crate) fn class_of(code: &str, status: u16) -> (Class, Option<&'static str>)
         "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId" | "InvalidToken" | "AuthFailure" => {
             (Class::Authentication, Some(WRONG_KEYS))
         }
-        "InvalidSignatureException" | "SignatureDoesNotMatch" | "IncompleteSignature" | "RequestTimeTooSkewed"
-        | "RequestExpired" => (Class::Authentication, Some(CLOCK)),
+        "InvalidSignatureException" | "SignatureDoesNotMatch" | "IncompleteSignature" | "RequestTimeTooSkewed" | "RequestExpired" => {
+            (Class::Authentication, Some(CLOCK))
+        }
         "ExpiredTokenException" | "ExpiredToken" | "TokenRefreshRequired" => (Class::Authentication, Some(EXPIRED)),
         "MissingAuthenticationTokenException" | "MissingAuthenticationToken" => (Class::Authentication, Some(WRONG_KEYS)),
         "OptInRequired" | "SubscriptionRequiredException" => {
@@ -73,8 +74,14 @@ pub(crate) fn class_of(code: &str, status: u16) -> (Class, Option<&'static str>)
         "ResourceInUseException" | "ExpiredIteratorException" | "ExpiredNextTokenException" | "TransactionInProgressException" => {
             (Class::Transient, None)
         }
-        "InternalFailure" | "InternalServerError" | "InternalServerErrorException" | "InternalFailureException"
-        | "ServiceUnavailable" | "ServiceUnavailableException" | "RequestTimeout" | "RequestTimeoutException"
+        "InternalFailure"
+        | "InternalServerError"
+        | "InternalServerErrorException"
+        | "InternalFailureException"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException"
+        | "RequestTimeout"
+        | "RequestTimeoutException"
         | "IDPCommunicationError" => (Class::Transient, None),
 
         "ResourceNotFoundException" | "ResourceNotFound" => (Class::Configuration, Some(ABSENT)),
@@ -82,10 +89,14 @@ pub(crate) fn class_of(code: &str, status: u16) -> (Class, Option<&'static str>)
             (Class::Configuration, Some("the endpoint does not know this action: check that it is that of the service"))
         }
         "ItemCollectionSizeLimitExceededException" | "TableNotFoundException" => (Class::Configuration, None),
-        "ValidationException" | "ValidationError" | "InvalidArgumentException" | "InvalidParameterValue"
-        | "InvalidParameterCombination" | "MissingParameter" | "MalformedPolicyDocument" | "PackedPolicyTooLarge" => {
-            (Class::Configuration, None)
-        }
+        "ValidationException"
+        | "ValidationError"
+        | "InvalidArgumentException"
+        | "InvalidParameterValue"
+        | "InvalidParameterCombination"
+        | "MissingParameter"
+        | "MalformedPolicyDocument"
+        | "PackedPolicyTooLarge" => (Class::Configuration, None),
         _ => match status {
             429 => (Class::Throttled, None),
             401 | 403 => (Class::Authentication, Some(PERMISSION)),

@@ -16,6 +16,8 @@ mod endpoint;
 mod error;
 mod error_codes;
 mod pool;
+#[cfg(test)]
+mod stand_in;
 
 pub use answered_at::AnsweredAt;
 pub use client::{AwsContext, AwsSettings, Pool, ServiceSettings};

@@ -9,6 +9,9 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_sts::Client;
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
 use aws_types::region::Region;
 use connector_sdk::{Error, ErrorKind, Problem};
 use secrecy::SecretString;
@@ -22,7 +25,7 @@ use crate::answered_at::AnsweredAt;
 use crate::client::{AwsContext, Pool, ServiceSettings, base_config};
 use crate::config::PLUGIN_PARAM;
 use crate::endpoint::{Endpoint, parse_region};
-use crate::error::Call;
+use crate::error::{Call, service_code};
 
 /// What STS accepts as a session's duration, in seconds. A stand-in at an `endpoint` of its own may accept less.
 const DURATION_SECONDS: std::ops::RangeInclusive<u32> = 900..=43_200;
@@ -91,14 +94,15 @@ impl AssumedRole {
         if let Some(seconds) = duration_seconds {
             let allowed = if endpoint.is_some() { 1..=*DURATION_SECONDS.end() } else { DURATION_SECONDS };
             if !allowed.contains(&seconds) {
-                param.problem(
-                    Problem::new(path("durationSeconds"), format!("{seconds} is out of range"))
-                        .hint(format!("write {} to {}", allowed.start(), allowed.end())),
-                );
+                param.problem(Problem::new(path("durationSeconds"), format!("{seconds} is out of range")).hint(format!(
+                    "write {} to {}",
+                    allowed.start(),
+                    allowed.end()
+                )));
             }
         }
-        let region = noted(param, region)?;
-        let endpoint = noted(param, endpoint)?;
+        // Both are looked at before either ends the reading: every problem is to be found at once.
+        let (region, endpoint) = (noted(param, region), noted(param, endpoint));
         let base = match base {
             Some(None) => return None,
             Some(keys) => keys,
@@ -108,8 +112,8 @@ impl AssumedRole {
             role_arn: role_arn?,
             session_name: session_name?,
             external_id,
-            region,
-            endpoint,
+            region: region?,
+            endpoint: endpoint?,
             duration_seconds,
             base,
         })
@@ -206,7 +210,7 @@ impl RoleProvider {
             .interceptor(answered.clone())
             .send()
             .await
-            .map_err(|error| CredentialsError::provider_error(self.call().failed(&error)))?;
+            .map_err(|error| CredentialsError::provider_error(self.failed(&error)))?;
         let issued = answer.credentials.ok_or_else(|| {
             CredentialsError::provider_error(Error::new(
                 ErrorKind::Transient,
@@ -224,8 +228,16 @@ impl RoleProvider {
         ))
     }
 
-    fn call(&self) -> Call<'_> {
-        Call::new("sts:AssumeRole", "the role", &self.role_arn, &self.region)
+    fn failed(&self, error: &SdkError<AssumeRoleError, HttpResponse>) -> Error {
+        let failed = Call::new("sts:AssumeRole", "the role", &self.role_arn, &self.region).failed(error);
+        match service_code(error) {
+            // Two sides must agree, and which one did not is rarely in AWS's words.
+            Some("AccessDenied" | "AccessDeniedException") => failed.with_hint(
+                "allow the action `sts:AssumeRole` on it for this identity, and let the role's trust policy name this identity and \
+                 its `externalId`",
+            ),
+            _ => failed,
+        }
     }
 }
 

@@ -44,9 +44,8 @@ pub(super) struct DefaultChain {
 impl DefaultChain {
     /// The chain's provider without a cache in front of it.
     pub(super) async fn provider(self, surroundings: &Surroundings) -> DefaultCredentialsChain {
-        let config = ProviderConfig::default()
-            .with_region(Some(surroundings.region.clone()))
-            .with_http_client(surroundings.pool.client(false));
+        let config =
+            ProviderConfig::default().with_region(Some(surroundings.region.clone())).with_http_client(surroundings.pool.client(false));
         // Off EC2 nothing listens at the metadata address: a second attempt is enough to know, and a start says so within seconds.
         let metadata = imds::Client::builder()
             .configure(&config)
@@ -54,12 +53,7 @@ impl DefaultChain {
             .read_timeout(Duration::from_secs(1))
             .max_attempts(2)
             .build();
-        DefaultCredentialsChain::builder()
-            .region(surroundings.region.clone())
-            .configure(config)
-            .imds_client(metadata)
-            .build()
-            .await
+        DefaultCredentialsChain::builder().region(surroundings.region.clone()).configure(config).imds_client(metadata).build().await
     }
 }
 

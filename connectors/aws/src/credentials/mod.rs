@@ -88,9 +88,7 @@ pub(crate) fn unknown(name: &str) -> Problem {
         .filter(|known| !known.is_empty() && strsim::jaro_winkler(class, known) > 0.85)
         .max_by(|a, b| strsim::jaro_winkler(class, a).total_cmp(&strsim::jaro_winkler(class, b)));
     let known: Vec<String> = plugins()
-        .map(|(name, summary)| {
-            if name.is_empty() { format!("no name at all ({summary})") } else { format!("`{name}` ({summary})") }
-        })
+        .map(|(name, summary)| if name.is_empty() { format!("no name at all ({summary})") } else { format!("`{name}` ({summary})") })
         .collect();
     let known = known.join(", ");
     let hint = match nearest {

@@ -30,10 +30,8 @@ impl Param {
         for key in param.keys.keys().filter(|key| !known.contains(&key.as_str())) {
             let near = known.iter().copied().find(|known| strsim::jaro_winkler(&key.to_lowercase(), &known.to_lowercase()) > 0.85);
             param.problems.push(match near {
-                Some(near) => Problem::new(PLUGIN_PARAM, format!("the key `{key}` is not known"))
-                    .hint(format!("did you mean `{near}`?")),
-                None => Problem::new(PLUGIN_PARAM, "holds a key that is not known")
-                    .hint(format!("the keys are {}", quoted(known))),
+                Some(near) => Problem::new(PLUGIN_PARAM, format!("the key `{key}` is not known")).hint(format!("did you mean `{near}`?")),
+                None => Problem::new(PLUGIN_PARAM, "holds a key that is not known").hint(format!("the keys are {}", quoted(known))),
             });
         }
         Ok(param)
@@ -49,9 +47,7 @@ impl Param {
         let value = self.optional(key);
         let present = self.keys.get(key).is_some_and(|value| !is_blank(value));
         if value.is_none() && !present {
-            self.problems.push(
-                Problem::new(format!("{PLUGIN_PARAM}.{key}"), "is missing").hint("this plugin cannot do without it"),
-            );
+            self.problems.push(Problem::new(format!("{PLUGIN_PARAM}.{key}"), "is missing").hint("this plugin cannot do without it"));
         }
         value
     }

@@ -182,7 +182,9 @@ impl Shared {
                 let valid_for = state.held.as_ref().map(|held| held.left(now));
                 state.failed = Some(Failed { error: error.clone(), next_at: now + wait_after(times), times });
                 drop(state);
-                if times == 1 && let Some(valid_for) = valid_for {
+                if times == 1
+                    && let Some(valid_for) = valid_for
+                {
                     let valid_for_seconds = valid_for.map(|left| left.as_secs());
                     tracing::warn!(
                         source = %self.what,
@@ -241,10 +243,11 @@ impl State {
             Some(held) if waits && !self.under_way => Decision::Use(held.credentials.clone()),
             _ if self.under_way => Decision::Wait,
             _ if may_start => Decision::RefreshAndWait,
-            _ => Decision::Refuse(self.failed.as_ref().map_or_else(
-                || Error::new(ErrorKind::Transient, "no credentials are held"),
-                |failed| failed.error.clone(),
-            )),
+            _ => Decision::Refuse(
+                self.failed
+                    .as_ref()
+                    .map_or_else(|| Error::new(ErrorKind::Transient, "no credentials are held"), |failed| failed.error.clone()),
+            ),
         };
         if matches!(decision, Decision::UseAndRefresh(_) | Decision::RefreshAndWait) {
             self.under_way = true;
