@@ -136,7 +136,7 @@ maven_jars() {
   JARS=$RIG_CACHE/$2-$(sha256sum "$1" | cut -c1-12)
   [[ -e $JARS/.done ]] && return
   say "downloading $2"
-  once "$JARS/.done" mvn -B -q -f "$1" dependency:copy-dependencies -DoutputDirectory="$JARS" -DincludeScope=runtime
+  once "$JARS/.done" mvn -B -q -Dstyle.color=never -f "$1" dependency:copy-dependencies -DoutputDirectory="$JARS" -DincludeScope=runtime
 }
 # java_class FILE CLASSPATH: compiles one Java file once; sets CLASSES.
 java_class() {

@@ -69,12 +69,7 @@ option_settings() {
       "tlsCertificateFilePath=$DIR/tls/server.pem" "tlsKeyFilePath=$DIR/tls/server.key" "tlsTrustCertsFilePath=$DIR/tls/ca.pem" \
       "brokerClientTrustCertsFilePath=$DIR/tls/ca.pem"
   fi
-  if ((MTLS)); then
-    providers+=($plugin.AuthenticationProviderTls)
-    # The broker speaks to itself by TLS then. Its plain ports stay, for whoever has a token (or for no one).
-    ((TOKEN)) || printf '%s\n' brokerClientTlsEnabled=true brokerClientAuthenticationPlugin=org.apache.pulsar.client.impl.auth.AuthenticationTls \
-      "brokerClientAuthenticationParameters=tlsCertFile:$DIR/tls/client.pem,tlsKeyFile:$DIR/tls/client.key"
-  fi
+  ((MTLS)) && providers+=($plugin.AuthenticationProviderTls)
   if ((${#providers[@]})); then
     printf '%s\n' authenticationEnabled=true authorizationEnabled=true superUserRoles=admin,client \
       "authenticationProviders=$(IFS=,; echo "${providers[*]}")"
