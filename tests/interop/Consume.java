@@ -1,0 +1,101 @@
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.BufferedOutputStream;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.security.MessageDigest;
+import java.util.Base64;
+import java.util.HexFormat;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.concurrent.TimeUnit;
+import org.apache.pulsar.client.api.ClientBuilder;
+import org.apache.pulsar.client.api.Consumer;
+import org.apache.pulsar.client.api.Message;
+import org.apache.pulsar.client.api.MessageIdAdv;
+import org.apache.pulsar.client.api.PulsarClient;
+import org.apache.pulsar.client.api.Schema;
+import org.apache.pulsar.client.api.SubscriptionInitialPosition;
+import org.apache.pulsar.client.api.SubscriptionType;
+import org.apache.pulsar.client.impl.Murmur3Hash32;
+import org.apache.pulsar.client.util.MathUtils;
+
+/**
+ * Reads a topic with Pulsar's own Java client and prints one JSON object a message, in the order of arrival; consume.py prints
+ * the same fields. Options as in the script `consume`. It also says, for a partitioned topic, which partition Java would have
+ * chosen for the key (`java_partition`), so that a reader can see whether keys keep their partitions.
+ */
+public final class Consume {
+  private static final ObjectMapper JSON = new ObjectMapper();
+
+  public static void main(String[] args) throws Exception {
+    Map<String, String> options = new TreeMap<>();
+    for (int i = 0; i + 1 < args.length; i += 2) options.put(args[i], args[i + 1]);
+    String topic = options.get("--topic");
+    long count = Long.parseLong(options.getOrDefault("--count", "0"));
+    long idleSeconds = Long.parseLong(options.getOrDefault("--idle", "10"));
+    String form = options.getOrDefault("--value", "base64");
+    ClientBuilder builder = PulsarClient.builder().serviceUrl(options.get("--url")).statsInterval(0, TimeUnit.SECONDS);
+    if (options.containsKey("--token")) {
+      builder.authentication("org.apache.pulsar.client.impl.auth.AuthenticationToken", "token:" + options.get("--token"));
+    }
+    if (options.containsKey("--trust")) builder.tlsTrustCertsFilePath(options.get("--trust"));
+    PrintStream out = new PrintStream(new BufferedOutputStream(System.out, 1 << 20), false, StandardCharsets.UTF_8);
+    long seen = 0;
+    try (PulsarClient client = builder.build();
+        Consumer<byte[]> consumer = client.newConsumer(Schema.BYTES).topic(topic).subscriptionName(options.getOrDefault("--subscription", "interop"))
+            .subscriptionType(SubscriptionType.Exclusive).subscriptionInitialPosition(SubscriptionInitialPosition.Earliest).subscribe()) {
+      int partitions = client.getPartitionsForTopic(topic).get().size();
+      boolean partitioned = client.getPartitionsForTopic(topic).get().get(0).contains("-partition-");
+      while (count == 0 || seen < count) {
+        Message<byte[]> message = consumer.receive((int) Math.min(idleSeconds * 1000, Integer.MAX_VALUE), TimeUnit.MILLISECONDS);
+        if (message == null) break;
+        JSON.writeValue(new Unclosed(out), fields(message, form, partitioned ? partitions : 0));
+        out.println();
+        if (count == 0 || seen + 1 == count || form.equals("text")) out.flush();
+        consumer.acknowledge(message);
+        seen++;
+      }
+    }
+    out.flush();
+    if (seen < count) {
+      System.err.println("consume: " + seen + " of " + count + " messages came; the topic was silent for " + idleSeconds + " s");
+      System.exit(3);
+    }
+    System.exit(0);
+  }
+
+  private static Map<String, Object> fields(Message<byte[]> message, String form, int partitions) throws Exception {
+    Map<String, Object> fields = new LinkedHashMap<>();
+    MessageIdAdv id = (MessageIdAdv) message.getMessageId();
+    fields.put("topic", message.getTopicName());
+    fields.put("id", id.getLedgerId() + ":" + id.getEntryId() + ":" + id.getBatchIndex());
+    fields.put("producer", message.getProducerName());
+    fields.put("sequence", message.getSequenceId());
+    fields.put("key", message.hasKey() ? message.getKey() : null);
+    fields.put("key_is_base64", message.hasBase64EncodedKey());
+    fields.put("event_time", message.getEventTime());
+    fields.put("publish_time", message.getPublishTime());
+    fields.put("properties", new TreeMap<>(message.getProperties()));
+    byte[] data = message.getData();
+    fields.put("size", data.length);
+    switch (form) {
+      case "base64" -> fields.put("value", Base64.getEncoder().encodeToString(data));
+      case "sha256" -> fields.put("value", HexFormat.of().formatHex(MessageDigest.getInstance("SHA-256").digest(data)));
+      case "text" -> fields.put("value", new String(data, StandardCharsets.UTF_8));
+      default -> { }
+    }
+    if (partitions > 0 && message.hasKey()) {
+      fields.put("java_partition", MathUtils.signSafeMod(Murmur3Hash32.getInstance().makeHash(message.getKey()), partitions));
+    }
+    return fields;
+  }
+
+  /** Jackson closes what it writes to; the line is ours to end. */
+  private static final class Unclosed extends java.io.FilterOutputStream {
+    Unclosed(PrintStream out) { super(out); }
+    @Override public void write(byte[] bytes, int from, int length) { ((PrintStream) out).write(bytes, from, length); }
+    @Override public void flush() { }
+    @Override public void close() { }
+  }
+}
