@@ -1,0 +1,144 @@
+//! Canned streams: the load source of a benchmark.
+//!
+//! Promises distinct, rising sequence numbers in every shard, a payload of the asked size, and no cost per record but a copy. The payloads repeat: every
+//! answer carries the same records under new numbers. Never takes records of its own.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::sequence::SequenceNumber;
+use super::shard::{Shard, ShardId};
+use crate::clock::Millis;
+
+/// What to make up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CannedSpec {
+    /// Name of the stream to create.
+    pub stream: String,
+    /// Its shards.
+    pub shards: u32,
+    /// Records of one answer or event.
+    #[serde(default = "default_records")]
+    pub records_per_answer: usize,
+    /// Payload of a record in bytes.
+    #[serde(default = "default_bytes")]
+    pub bytes: usize,
+    /// Records of the whole stream, spread evenly over its shards; absent means endless.
+    #[serde(default)]
+    pub total: Option<u64>,
+}
+
+fn default_records() -> usize {
+    500
+}
+
+fn default_bytes() -> usize {
+    1024
+}
+
+/// A canned stream's recipe.
+#[derive(Debug)]
+pub(crate) struct Canned {
+    records_of_shard: u64,
+    created_at: Millis,
+    template: Arc<Template>,
+}
+
+/// The records that every answer repeats.
+#[derive(Debug)]
+pub struct Template {
+    /// Payloads.
+    pub payloads: Vec<Bytes>,
+    /// One partition key per payload.
+    pub partition_keys: Vec<String>,
+    /// What all records say of their arrival.
+    pub arrived_at: Millis,
+    /// The encoded form for each wire format, made on first use by whoever writes answers.
+    pub encoded: [std::sync::OnceLock<EncodedTemplate>; 2],
+}
+
+/// Encoded records with holes for their numbers.
+#[derive(Debug)]
+pub struct EncodedTemplate {
+    /// The records one after the other, as they stand in a list.
+    pub bytes: Vec<u8>,
+    /// Where each record's 56 digits stand in `bytes`.
+    pub numbers_at: Vec<usize>,
+    /// Where each record ends in `bytes`, without the separator that follows.
+    pub ends_at: Vec<usize>,
+}
+
+/// A run of made-up records.
+#[derive(Clone, Debug)]
+pub struct CannedBatch {
+    /// Which records.
+    pub template: Arc<Template>,
+    /// How many of them.
+    pub count: usize,
+    /// Place of the first one in its shard, from 1.
+    pub first_place: u64,
+    generation: u64,
+    shard: ShardId,
+}
+
+impl CannedBatch {
+    /// The number of the `index`-th record of the batch.
+    #[must_use]
+    pub fn number(&self, index: usize) -> SequenceNumber {
+        SequenceNumber::new(self.generation, self.shard.0, self.first_place + index as u64)
+    }
+
+    /// Payload bytes of the batch.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        self.template.payloads.iter().take(self.count).map(Bytes::len).sum()
+    }
+}
+
+impl Canned {
+    pub(crate) fn new(spec: &CannedSpec, seed: u64, now: Millis) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed ^ 0x6361_6e6e_6564);
+        let count = spec.records_per_answer.clamp(1, 10_000);
+        let payloads = (0..count)
+            .map(|_| {
+                let mut payload = vec![0; spec.bytes];
+                random.fill(&mut payload);
+                Bytes::from(payload)
+            })
+            .collect();
+        let template = Template {
+            payloads,
+            partition_keys: (0..count).map(|index| format!("key-{index:05}")).collect(),
+            arrived_at: now,
+            encoded: Default::default(),
+        };
+        let shards = u64::from(spec.shards.max(1));
+        // An endless shard still has a last place, so far away that it is never reached.
+        let records_of_shard = spec.total.map_or(1_000_000_000_000, |total| total.div_ceil(shards));
+        Self { records_of_shard, created_at: now, template: Arc::new(template) }
+    }
+
+    pub(crate) fn records_of_shard(&self) -> u64 {
+        self.records_of_shard
+    }
+
+    pub(crate) fn created_at(&self) -> Millis {
+        self.created_at
+    }
+
+    /// The next records of a shard; `None` at its end.
+    pub(crate) fn batch(&self, shard: &Shard, position: u64, most: usize) -> Option<CannedBatch> {
+        let left = usize::try_from(self.records_of_shard.saturating_sub(position)).unwrap_or(usize::MAX);
+        let count = self.template.payloads.len().min(most).min(left);
+        (count > 0).then(|| CannedBatch {
+            template: Arc::clone(&self.template),
+            count,
+            first_place: position + 1,
+            generation: shard.generation,
+            shard: shard.id,
+        })
+    }
+}

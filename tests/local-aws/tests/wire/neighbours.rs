@@ -1,0 +1,140 @@
+//! DynamoDB, CloudWatch and STS beside Kinesis.
+
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+};
+use aws_sdk_kinesis::config::{BehaviorVersion, Region};
+use local_aws::LocalAws;
+
+use crate::support::{credentials, http_client, start};
+
+pub(crate) fn dynamodb(local: &LocalAws) -> aws_sdk_dynamodb::Client {
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new("us-east-1"))
+        .endpoint_url(local.url())
+        .credentials_provider(credentials("AKIAEXAMPLE"))
+        .retry_config(aws_sdk_kinesis::config::retry::RetryConfig::disabled())
+        .http_client(http_client())
+        .build();
+    aws_sdk_dynamodb::Client::from_conf(config)
+}
+
+fn cloudwatch(local: &LocalAws) -> aws_sdk_cloudwatch::Client {
+    let config = aws_sdk_cloudwatch::Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new("us-east-1"))
+        .endpoint_url(local.url())
+        .credentials_provider(credentials("AKIAEXAMPLE"))
+        .retry_config(aws_sdk_kinesis::config::retry::RetryConfig::disabled())
+        .http_client(http_client())
+        .build();
+    aws_sdk_cloudwatch::Client::from_conf(config)
+}
+
+pub(crate) fn sts(local: &LocalAws) -> aws_sdk_sts::Client {
+    let config = aws_sdk_sts::Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new("us-east-1"))
+        .endpoint_url(local.url())
+        .credentials_provider(credentials("AKIAEXAMPLE"))
+        .retry_config(aws_sdk_kinesis::config::retry::RetryConfig::disabled())
+        .http_client(http_client())
+        .build();
+    aws_sdk_sts::Client::from_conf(config)
+}
+
+pub(crate) async fn create_table(client: &aws_sdk_dynamodb::Client) {
+    client
+        .create_table()
+        .table_name("leases")
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(AttributeDefinition::builder().attribute_name("leaseKey").attribute_type(ScalarAttributeType::S).build().unwrap())
+        .key_schema(KeySchemaElement::builder().attribute_name("leaseKey").key_type(KeyType::Hash).build().unwrap())
+        .send()
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn leases_are_taken_by_compare_and_set() {
+    let local = start().await;
+    let client = dynamodb(&local);
+    create_table(&client).await;
+    let number = |number: i32| AttributeValue::N(number.to_string());
+    client
+        .put_item()
+        .table_name("leases")
+        .item("leaseKey", AttributeValue::S("shardId-000000000000".into()))
+        .item("leaseCounter", number(0))
+        .condition_expression("attribute_not_exists(leaseKey)")
+        .send()
+        .await
+        .unwrap();
+    let take = |expected: i32| {
+        client
+            .update_item()
+            .table_name("leases")
+            .key("leaseKey", AttributeValue::S("shardId-000000000000".into()))
+            .update_expression("SET leaseCounter = :next")
+            .condition_expression("leaseCounter = :expected")
+            .expression_attribute_values(":next", number(expected + 1))
+            .expression_attribute_values(":expected", number(expected))
+            .send()
+    };
+    take(0).await.unwrap();
+    let refused = take(0).await.unwrap_err().into_service_error();
+    assert!(refused.is_conditional_check_failed_exception(), "{refused:?}");
+    let rows = client.scan().table_name("leases").send().await.unwrap().items.unwrap();
+    assert_eq!(rows[0]["leaseCounter"], number(1));
+    local.shutdown().await;
+}
+
+#[tokio::test]
+async fn metrics_are_kept_small_or_zipped() {
+    use aws_sdk_cloudwatch::primitives::DateTime;
+    use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit, StatisticSet};
+    let local = start().await;
+    let client = cloudwatch(&local);
+    let datum = |index: usize| {
+        MetricDatum::builder()
+            .metric_name(format!("RecordsProcessed{index}"))
+            .dimensions(Dimension::builder().name("Operation").value("ProcessTask").build())
+            .timestamp(DateTime::from_secs(1_700_000_000))
+            .unit(StandardUnit::Count)
+            .statistic_values(StatisticSet::builder().sample_count(2.0).sum(7.5).minimum(1.0).maximum(6.5).build())
+            .build()
+    };
+    client.put_metric_data().namespace("app").metric_data(datum(0)).send().await.unwrap();
+    client.put_metric_data().namespace("app").set_metric_data(Some((1..500).map(datum).collect())).send().await.unwrap();
+    let kept = local.metrics();
+    assert_eq!(kept.len(), 500);
+    for (index, datum) in kept.iter().enumerate() {
+        assert_eq!(datum.name, format!("RecordsProcessed{index}"));
+        assert_eq!((datum.namespace.as_str(), datum.unit.as_deref()), ("app", Some("Count")));
+        assert_eq!(datum.dimensions["Operation"], "ProcessTask");
+        assert_eq!(datum.statistics.unwrap().sum, 7.5);
+        assert_eq!(datum.timestamp.as_ref().and_then(serde_json::Value::as_f64), Some(1_700_000_000.0));
+    }
+    let too_many = client.put_metric_data().namespace("app").set_metric_data(Some((0..1001).map(datum).collect()));
+    assert!(too_many.send().await.unwrap_err().into_service_error().is_invalid_parameter_value_exception());
+    local.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_assumed_role_is_recorded_with_its_life() {
+    let local = start().await;
+    let client = sts(&local);
+    let role = client.assume_role().role_arn("arn:aws:iam::000000000000:role/reader").role_session_name("one").external_id("x-1").duration_seconds(7);
+    let issued = role.send().await.unwrap().credentials.unwrap();
+    let kept = &local.assumed()[0];
+    assert_eq!(kept.issued_access_key_id, issued.access_key_id);
+    assert_eq!(kept.external_id.as_deref(), Some("x-1"));
+    assert_eq!(kept.role_session_name, "one");
+    assert_eq!(kept.caller_access_key_id, "AKIAEXAMPLE");
+    assert_eq!(kept.expires_at - kept.assumed_at, 7_000);
+    assert_eq!(issued.expiration.to_millis().unwrap(), kept.expires_at);
+    let me = client.get_caller_identity().send().await.unwrap();
+    assert_eq!(me.account.as_deref(), Some("000000000000"));
+    local.shutdown().await;
+}
