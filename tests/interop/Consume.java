@@ -22,7 +22,7 @@ import org.apache.pulsar.client.util.MathUtils;
 
 /**
  * Reads a topic with Pulsar's own Java client and prints one JSON object a message, in the order of arrival; consume.py prints
- * the same fields. Options as in the script `consume`. It also says, for a partitioned topic, which partition Java would have
+ * most of the same fields. Options as in the script `consume`. It also says, for a partitioned topic, which partition Java would have
  * chosen for the key (`java_partition`), so that a reader can see whether keys keep their partitions.
  */
 public final class Consume {
@@ -50,9 +50,13 @@ public final class Consume {
       while (count == 0 || seen < count) {
         Message<byte[]> message = consumer.receive((int) Math.min(idleSeconds * 1000, Integer.MAX_VALUE), TimeUnit.MILLISECONDS);
         if (message == null) break;
-        JSON.writeValue(new Unclosed(out), fields(message, form, partitioned ? partitions : 0));
-        out.println();
-        if (count == 0 || seen + 1 == count || form.equals("text")) out.flush();
+        if (form.equals("line")) {
+          out.println(line(message));
+        } else {
+          JSON.writeValue(new Unclosed(out), fields(message, form, partitioned ? partitions : 0));
+          out.println();
+        }
+        if (count == 0 || seen + 1 == count || form.equals("text") || form.equals("line")) out.flush();
         consumer.acknowledge(message);
         seen++;
       }
@@ -63,6 +67,13 @@ public final class Consume {
       System.exit(3);
     }
     System.exit(0);
+  }
+
+  /** One message for people: key, value, properties. */
+  private static String line(Message<byte[]> message) {
+    StringBuilder line = new StringBuilder(String.format("%-12s %s", message.hasKey() ? message.getKey() : "-", new String(message.getData(), StandardCharsets.UTF_8)));
+    new TreeMap<>(message.getProperties()).forEach((name, value) -> line.append("  ").append(name).append('=').append(value));
+    return line.toString();
   }
 
   private static Map<String, Object> fields(Message<byte[]> message, String form, int partitions) throws Exception {

@@ -1,5 +1,6 @@
 """Reads a topic with Pulsar's Python client (the C++ client underneath) and prints one JSON object a message, in the order of
-arrival; Consume.java prints the same fields. Options as in the script `consume`."""
+arrival. Consume.java prints the same fields, and what this client does not show: `sequence` and `java_partition`. Options as in
+the script `consume`."""
 
 import argparse
 import base64
@@ -17,7 +18,6 @@ def fields(message, form):
         "topic": message.topic_name(),
         "id": f"{ident.ledger_id()}:{ident.entry_id()}:{ident.batch_index()}",
         "producer": message.producer_name(),
-        "sequence": message.sequence_id() if hasattr(message, "sequence_id") else None,
         # This client gives an absent key as an empty one.
         "key": message.partition_key() or None,
         "event_time": message.event_timestamp(),
@@ -34,6 +34,12 @@ def fields(message, form):
     return out
 
 
+def line(message):
+    """One message for people: key, value, properties."""
+    properties = "".join(f"  {name}={value}" for name, value in sorted(message.properties().items()))
+    return f"{message.partition_key() or '-':<12} {message.data().decode('utf-8', 'replace')}{properties}"
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--url", required=True)
@@ -41,7 +47,7 @@ def main():
     parser.add_argument("--subscription", default="interop")
     parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--idle", type=int, default=10)
-    parser.add_argument("--value", choices=["base64", "sha256", "text", "none"], default="base64")
+    parser.add_argument("--value", choices=["base64", "sha256", "text", "line", "none"], default="base64")
     parser.add_argument("--token")
     parser.add_argument("--trust")
     options = parser.parse_args()
@@ -64,7 +70,8 @@ def main():
                 message = consumer.receive(timeout_millis=options.idle * 1000)
             except pulsar.Timeout:
                 break
-            print(json.dumps(fields(message, options.value), ensure_ascii=False), flush=options.count == 0 or options.value == "text")
+            text = line(message) if options.value == "line" else json.dumps(fields(message, options.value), ensure_ascii=False)
+            print(text, flush=options.count == 0 or options.value in ("text", "line"))
             consumer.acknowledge(message)
             seen += 1
     finally:

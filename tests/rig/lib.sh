@@ -142,5 +142,5 @@ maven_jars() {
 java_class() {
   local name; name=$(basename "$1" .java)
   CLASSES=$RIG_CACHE/classes-$name-$({ cat "$1"; echo "$2"; } | sha256sum | cut -c1-12)
-  once "$CLASSES/.done" javac -nowarn -Xlint:none -cp "$2" -d "$CLASSES" "$1"
+  once "$CLASSES/.done" javac -nowarn -Xlint:none -XDsuppressNotes -cp "$2" -d "$CLASSES" "$1"
 }

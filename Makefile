@@ -1,0 +1,40 @@
+# The index of commands. Everything a target needs is installed by it, or named in one sentence (see tests/rig/setup).
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint fmt setup licences down
+
+help: ## print this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+demo: ## Kinesis to Pulsar on this machine: a real broker, local-aws, a stream, the source, and what a consumer receives
+	@tests/rig/demo
+
+test: ## everything: set-up, format, lints, unit and property tests, end-to-end tests on a real Pulsar
+	@tests/rig/setup test
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --workspace --exclude e2e --locked
+	cargo build --locked --bins
+	tests/rig/with-servers cargo test -p e2e --locked
+
+bench: ## records/s, CPU per million records, memory, start to first record; prints a table and writes it as JSON
+	@tests/rig/setup demo
+	cargo build --release --locked --bins
+	tests/rig/with-servers --bench cargo run --release --locked -p bench
+
+lint: ## format and lints, without tests
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+fmt: ## format the code
+	cargo fmt --all
+
+setup: ## install and download what `make test` needs
+	@tests/rig/setup test
+
+licences: ## check the licences and advisories of all dependencies (needs cargo-deny)
+	cargo deny --locked check
+
+down: ## stop servers that an interrupted run left behind
+	@tests/rig/down
