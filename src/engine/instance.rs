@@ -1,0 +1,91 @@
+//! One instance's whole life: open, flow, and after a failure again with back-off, until it is stopped or gives up.
+//!
+//! Until its first start is complete, errors a person must act on end it; afterwards every failure restarts it (1 s to 5 min)
+//! unless it was told to exit on errors. Each failure is kept for the status.
+
+use super::backoff::Backoff;
+use super::flow::flow;
+use super::report::RunReport;
+use super::state::{FailureOrigin, InstanceState, Phase};
+use super::stop::StopSignal;
+use connector_sdk::{DynSink, DynSource, Error, ReadySink, ReadySource, SinkContext, SourceContext};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+/// An instance that ran this long has recovered: its next failure starts with the shortest pause again.
+const RECOVERED_AFTER: Duration = Duration::from_secs(60);
+
+/// Everything one instance is made of.
+pub(super) struct Instance {
+    pub(super) source: Arc<dyn ReadySource>,
+    pub(super) sink: Arc<dyn ReadySink>,
+    pub(super) source_context: SourceContext,
+    pub(super) sink_context: SinkContext,
+    pub(super) state: Arc<InstanceState>,
+    pub(super) exit_on_error: bool,
+}
+
+impl Instance {
+    /// Runs until stopped or ended.
+    pub(super) async fn run(self, mut stop: StopSignal) -> RunReport {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300), self.source_context.random.clone());
+        let mut started = false;
+        let report = loop {
+            let attempt = tokio::select! {
+                biased;
+                () = stop.asked() => break RunReport::default(),
+                opened = self.open() => opened,
+            };
+            let began = Instant::now();
+            let (origin, error, left) = match attempt {
+                Err((origin, error)) => (origin, error, RunReport::default()),
+                Ok((source, sink)) => {
+                    started = true;
+                    self.state.opened(source.watch(), sink.watch());
+                    self.state.enter(Phase::Running);
+                    info!(destination = %self.source_context.destination, "running");
+                    let end = flow(source, sink, &self.state, &mut stop).await;
+                    self.state.closed();
+                    let left = RunReport { error: None, stopped: end.report };
+                    match end.failure {
+                        None => break left,
+                        Some((origin, error)) => (origin, error, left),
+                    }
+                }
+            };
+            self.state.failed(origin, &error);
+            if self.exit_on_error || (!started && error.kind().ends_a_start()) {
+                break RunReport { error: Some(error), ..left };
+            }
+            if stop.is_asked() {
+                break left;
+            }
+            if began.elapsed() > RECOVERED_AFTER {
+                backoff.reset();
+            }
+            let pause = backoff.pause();
+            self.state.enter(Phase::Restarting);
+            if started {
+                error!(%error, retry_in_ms = pause.as_millis() as u64, "the instance failed and will be opened again");
+            } else {
+                warn!(%error, retry_in_ms = pause.as_millis() as u64, "waiting to start");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.asked() => break left,
+            }
+        };
+        self.state.enter(Phase::Stopped);
+        report
+    }
+
+    /// Reaches both sides at once: what is wrong on either shows at the first start.
+    async fn open(&self) -> Result<(Box<dyn DynSource>, Box<dyn DynSink>), (FailureOrigin, Error)> {
+        let sink = async { self.sink.connect(self.sink_context.clone()).await.map_err(|error| (FailureOrigin::System, error)) };
+        let source = async { self.source.connect(self.source_context.clone()).await.map_err(|error| (FailureOrigin::Source, error)) };
+        let (source, sink) = tokio::try_join!(source, sink)?;
+        Ok((source, sink))
+    }
+}
