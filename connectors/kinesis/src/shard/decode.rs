@@ -1,0 +1,146 @@
+//! From Kinesis records to messages: de-aggregation, what a checkpoint covers dropped, key, properties, number.
+//!
+//! The number is `ordinal << 24 | index`: the ordinal counts the shard's Kinesis records, the index what came out of one, counted
+//! before anything is dropped. So nothing shifts when a filter, the KPL hash-range rule or the de-aggregator changes. Payloads are
+//! slices of what was received.
+
+use crate::aggregation::{Deaggregated, deaggregate};
+use crate::config::{MessageKeyMode, RecordProperty};
+use crate::ids::{HashRange, Position, SequenceNumber, ShardId};
+use crate::port::{Encryption, RawRecord};
+use bytes::Bytes;
+use bytestring::ByteString;
+use connector_sdk::{Label, Properties, Record};
+use std::cmp::Ordering;
+
+/// Where a record stands in its shard: what the tracker tracks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) position: Position,
+    /// The number of its Kinesis record in the shard, from 1.
+    pub(super) ordinal: u64,
+}
+
+/// What came out of Kinesis records, in order.
+pub(super) enum Item {
+    /// A message.
+    Message(Box<Record>, Place),
+    /// Nothing to publish: an aggregate that is empty or belongs to another shard; settled as a whole.
+    Nothing(Place),
+}
+
+/// How messages are made; the same for all shards of an instance.
+#[derive(Debug, Clone)]
+pub(super) struct MessageForm {
+    pub(super) properties: Vec<RecordProperty>,
+    pub(super) key_mode: MessageKeyMode,
+}
+
+/// Decodes one shard's records, in order.
+pub(super) struct Decoder {
+    shard: ShardId,
+    range: Option<HashRange>,
+    form: MessageForm,
+    covered: Option<Position>,
+    ordinal: u64,
+    /// The last arrival and its text: neighbours share it.
+    arrival: (Option<u64>, ByteString),
+}
+
+impl Decoder {
+    /// For a shard whose checkpoint covers everything through `covered`; `ordinal` is the number of the Kinesis record before the
+    /// next one.
+    pub(super) fn new(shard: ShardId, range: Option<HashRange>, form: MessageForm, covered: Option<Position>, ordinal: u64) -> Self {
+        Self { shard, range, form, covered, ordinal, arrival: (None, ByteString::new()) }
+    }
+
+    /// Decodes one Kinesis record into `items`.
+    pub(super) fn decode(&mut self, raw: RawRecord, millis_behind: u64, items: &mut Vec<Item>) {
+        let covered_sub = match self.covered.as_ref().map(|covered| (raw.sequence.cmp(&covered.sequence), covered.sub)) {
+            Some((Ordering::Less, _)) => return,
+            Some((Ordering::Equal, sub)) => Some(sub),
+            Some((Ordering::Greater, _)) => {
+                // Numbers only rise: nothing is covered any more.
+                self.covered = None;
+                None
+            }
+            None => None,
+        };
+        self.ordinal += 1;
+        let (sequence, ordinal) = (raw.sequence.clone(), self.ordinal);
+        let place = |sub| Place { position: Position { sequence: sequence.clone(), sub }, ordinal };
+        let is_covered = |sub: u64| covered_sub.is_some_and(|covered| sub <= covered);
+        match deaggregate(&raw, self.range) {
+            Deaggregated::Raw => {
+                if !is_covered(0) {
+                    let record = self.message(&raw, raw.partition_key.clone(), raw.data.clone(), 0, millis_behind);
+                    items.push(Item::Message(Box::new(record), place(0)));
+                }
+            }
+            Deaggregated::Discarded | Deaggregated::Empty => {
+                if covered_sub.is_none() {
+                    items.push(Item::Nothing(place(0)));
+                }
+            }
+            Deaggregated::UserRecords(records) => {
+                for user in records {
+                    if !is_covered(user.sub) {
+                        let record = self.message(&raw, user.partition_key, user.data, user.sub, millis_behind);
+                        items.push(Item::Message(Box::new(record), place(user.sub)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn message(&mut self, raw: &RawRecord, partition_key: ByteString, data: Bytes, sub: u64, millis_behind: u64) -> Record {
+        let mut properties = Properties::with_capacity(self.form.properties.len());
+        for index in 0..self.form.properties.len() {
+            let property = self.form.properties[index];
+            let value: ByteString = match property {
+                RecordProperty::ArrivalTimestamp => match raw.arrived_at {
+                    Some(arrived_at) => self.arrival_text(arrived_at),
+                    None => continue,
+                },
+                RecordProperty::EncryptionType => ByteString::from_static(match raw.encryption {
+                    Encryption::None => "NONE",
+                    Encryption::Kms => "KMS",
+                }),
+                RecordProperty::PartitionKey => partition_key.clone(),
+                RecordProperty::SequenceNumber => raw.sequence.text().clone(),
+                RecordProperty::SubSequenceNumber => sub.to_string().into(),
+                RecordProperty::ShardId => self.shard.text().clone(),
+                RecordProperty::MillisBehindLatest => millis_behind.to_string().into(),
+            };
+            properties.push(ByteString::from_static(property.name()), value);
+        }
+        Record {
+            value: data,
+            key: Some(match self.form.key_mode {
+                MessageKeyMode::PartitionKey => partition_key,
+                MessageKeyMode::ShardId => self.shard.text().clone(),
+            }),
+            event_time: raw.arrived_at,
+            properties,
+            sequence: Some(self.ordinal << 24 | sub),
+            label: Label { position: raw.sequence.text().clone(), index: sub },
+        }
+    }
+
+    fn arrival_text(&mut self, arrived_at: u64) -> ByteString {
+        if self.arrival.0 != Some(arrived_at) {
+            self.arrival = (Some(arrived_at), super::expiry::instant(arrived_at).into());
+        }
+        self.arrival.1.clone()
+    }
+
+    /// The first record of an answer, for those who look whether something expired.
+    pub(super) fn first(records: &[RawRecord]) -> Option<(&SequenceNumber, Option<u64>)> {
+        records.first().map(|record| (&record.sequence, record.arrived_at))
+    }
+
+    /// Begins the count again: the record that the ordinal belonged to is gone.
+    pub(super) fn restart_ordinals(&mut self) {
+        self.ordinal = 0;
+    }
+}

@@ -1,0 +1,18 @@
+//! One shard's life under its lease: start position, fetch, decode, hand on, store progress, end or park.
+//!
+//! Promises: records leave in the shard's order; progress is stored only up to the settled prefix (ATMOST_ONCE: before anything
+//! it covers is handed on); a shard that stands at a record that cannot be stored stays there and holds no bytes; a shard ends only
+//! when its last record is settled. It never reads the wall clock but to say when it was caught up.
+
+mod board;
+mod consumer;
+mod decode;
+mod expiry;
+mod progress;
+mod queue;
+mod runner;
+mod start;
+
+pub(crate) use board::Board;
+pub(crate) use queue::{QueueEnd, ReceiveQueue, receive_queue};
+pub(crate) use runner::{Runner, ShardDeps};
