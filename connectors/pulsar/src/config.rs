@@ -1,146 +1,293 @@
-//! What users write about the Pulsar side: `producerConfig` of a source, and the client flags of `sources localrun`.
-//!
-//! Only parsed and checked here; no file is opened and nothing is resolved. What is not built is refused with a sentence.
+//! What a person configures: `producerConfig` of a source, and how the cluster is reached. Checked without the network.
 
+use crate::auth;
+use crate::machine::Batching;
+use crate::routing::HashingScheme;
 use crate::url::ServiceUrl;
 use crate::wire::compression::Compression;
-use connector_sdk::Problem;
+use connector_sdk::{Error, Problem};
 use schemars::JsonSchema;
-use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-use std::path::PathBuf;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::path::Path;
+use std::time::Duration;
 
-/// How messages are produced. Zero and blank values count as absent, because clients written in Go send them for every key.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+/// `producerConfig` of a source. Zero and empty mean "not given", as tools that write every key send them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ProducerConfig {
-    /// The most messages that may be on their way to one topic partition. Default: 1000.
+    /// Records on their way to one partition, at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_pending_messages: Option<u32>,
-    /// The most messages that may be on their way over all partitions of the topic. Default: 50000.
+    /// Records on their way to all partitions, at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_pending_messages_across_partitions: Option<u32>,
-    /// A matter of the Java client's threads; it means nothing here.
+    /// Without meaning here: producers are shared by design.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub use_thread_local_producers: Option<bool>,
-    /// How messages are gathered into batches: `DEFAULT`. `KEY_BASED` is not offered.
+    /// `DEFAULT`; `KEY_BASED` is not offered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_builder: Option<String>,
-    /// How batches are compressed. Default: LZ4.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// How payloads are compressed; LZ4 when not given.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "compression")]
     pub compression_type: Option<Compression>,
-    /// End-to-end encryption. It is not offered.
+    /// End-to-end encryption, which is not offered: must be empty.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub crypto_config: Option<Map<String, Value>>,
-    /// Batching.
+    pub crypto_config: Option<serde_json::Value>,
+    /// When records are sent together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batching_config: Option<BatchingConfig>,
+    /// How keys choose partitions: `Murmur3_32Hash` as Pulsar IO, or `JavaStringHash` as the Java client by itself.
+    pub hashing_scheme: HashingScheme,
 }
 
-/// How messages are gathered into batches.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+/// `batchingConfig`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct BatchingConfig {
-    /// Whether messages are gathered at all. Default: true.
+    /// Whether records are sent together at all; true when not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// How long a batch may wait for more messages, in milliseconds. Default: 10.
+    /// Milliseconds a batch may wait for more; 10 when not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batching_max_publish_delay_ms: Option<u64>,
-    /// For how many batch delays messages without key stay with one partition. Default: 10.
+    /// Round robin stays on a partition for this many times the delay; 10 when not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub round_robin_router_batching_partition_switch_frequency: Option<u32>,
-    /// The most messages in one batch. Default: 1000.
+    /// Records in a batch, at most; 1000 when not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batching_max_messages: Option<u32>,
-    /// The most bytes in one batch, before compression. Default: 131072.
+    /// Payload bytes in a batch, at most; 131072 when not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batching_max_bytes: Option<u32>,
-    /// How messages are gathered: `DEFAULT`. `KEY_BASED` is not offered.
+    /// `DEFAULT`; `KEY_BASED` is not offered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_builder: Option<String>,
+}
+
+/// An empty text counts as "not given".
+fn compression<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Compression>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(input)?.filter(|text| !text.trim().is_empty()) else {
+        return Ok(None);
+    };
+    let parsed = serde_json::from_value(serde_json::Value::String(text.trim().to_ascii_uppercase()));
+    parsed.map(Some).map_err(|_| serde::de::Error::custom(format!("`{text}` is not one of `NONE`, `LZ4`, `ZLIB`, `ZSTD`, `SNAPPY`")))
 }
 
 impl ProducerConfig {
-    /// Every problem, with paths relative to `producerConfig`.
+    /// Every problem, with paths below `producerConfig`.
     pub fn validate(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        if self.crypto_config.as_ref().is_some_and(|crypto| !crypto.is_empty()) {
+        if self.crypto_config.as_ref().is_some_and(|value| !is_empty(value)) {
             problems.push(
-                Problem::new("cryptoConfig", "messages cannot be encrypted by this runtime, and are never sent in clear where encryption was asked for")
-                    .hint("remove `cryptoConfig` if the messages may be stored in clear"),
+                Problem::new("cryptoConfig", "end-to-end encryption is not offered yet").hint("remove `cryptoConfig`; messages would not be encrypted"),
             );
         }
-        problems.extend(batch_builder_problem("batchBuilder", self.batch_builder.as_deref()));
-        if let Some(batching) = &self.batching_config {
-            problems.extend(batch_builder_problem("batchingConfig.batchBuilder", batching.batch_builder.as_deref()));
+        let inner = self.batching_config.as_ref().and_then(|batching| batching.batch_builder.as_ref());
+        for (path, builder) in [("batchBuilder", self.batch_builder.as_ref()), ("batchingConfig.batchBuilder", inner)] {
+            match builder.map(|text| text.trim().to_ascii_uppercase()).as_deref() {
+                None | Some("" | "DEFAULT") => {}
+                Some("KEY_BASED") => problems.push(
+                    Problem::new(path, "key-based batching is not offered yet")
+                        .hint("remove it, or set `batchingConfig.enabled` to false when consumers use `Key_Shared` subscriptions"),
+                ),
+                Some(other) => problems.push(Problem::new(path, format!("`{other}` is not known")).hint("write `DEFAULT` or leave it out")),
+            }
+        }
+        if self.batching().max_bytes > MOST_BATCH_BYTES {
+            problems.push(Problem::new("batchingConfig.batchingMaxBytes", format!("more than {MOST_BATCH_BYTES} bytes do not fit a batch")));
+        }
+        if self.batching().delay > MOST_DELAY {
+            problems.push(Problem::new("batchingConfig.batchingMaxPublishDelayMs", "more than 60000 ms is longer than a batch may wait"));
         }
         problems
     }
 
-    /// Sentences on keys that are taken and mean nothing here.
+    /// Keys that mean nothing here, in a sentence each, for the log.
     pub fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
         if self.use_thread_local_producers == Some(true) {
-            notes.push("`producerConfig.useThreadLocalProducers` means nothing here: one producer for each topic partition serves all threads".to_owned());
+            vec!["`producerConfig.useThreadLocalProducers` means nothing here: producers are shared by all partitions of an instance".to_owned()]
+        } else {
+            Vec::new()
         }
-        notes
+    }
+
+    pub(crate) fn compression(&self) -> Compression {
+        self.compression_type.unwrap_or_default()
+    }
+
+    pub(crate) fn batching(&self) -> Batching {
+        let default = Batching::default();
+        let Some(config) = &self.batching_config else { return default };
+        let given = |value: Option<u32>| value.filter(|value| *value > 0).and_then(|value| usize::try_from(value).ok());
+        Batching {
+            enabled: config.enabled.unwrap_or(true),
+            max_messages: given(config.batching_max_messages).unwrap_or(default.max_messages),
+            max_bytes: given(config.batching_max_bytes).unwrap_or(default.max_bytes),
+            delay: config.batching_max_publish_delay_ms.filter(|ms| *ms > 0).map_or(default.delay, Duration::from_millis),
+        }
+    }
+
+    pub(crate) fn round_robin_window(&self) -> Duration {
+        let config = self.batching_config.as_ref();
+        let times = config.and_then(|config| config.round_robin_router_batching_partition_switch_frequency).filter(|times| *times > 0);
+        self.batching().delay * times.unwrap_or(10)
+    }
+
+    /// The bound in records over all partitions, when one is given.
+    pub(crate) fn pending_records(&self) -> Option<usize> {
+        let given = |value: Option<u32>| value.filter(|value| *value > 0);
+        let bound = given(self.max_pending_messages_across_partitions).or(given(self.max_pending_messages))?;
+        usize::try_from(bound).ok()
     }
 }
 
-/// The problem of a `batchBuilder` other than the default; `path` is where it stands.
-pub fn batch_builder_problem(path: &str, builder: Option<&str>) -> Option<Problem> {
-    match builder.map(str::trim) {
-        None | Some("" | "DEFAULT") => None,
-        Some("KEY_BASED") => Some(
-            Problem::new(path, "batches by key (`KEY_BASED`) are not offered, and would change how messages are stored")
-                .hint("remove it or write `DEFAULT`; a `Key_Shared` subscription needs `batchingConfig.enabled: false` instead"),
-        ),
-        Some(other) => Some(Problem::new(path, format!("`{other}` is not a batch builder")).hint("write `DEFAULT`")),
+/// The default `maxMessageSize`; a batch that is larger could not be sent whole.
+const MOST_BATCH_BYTES: usize = 5_242_880;
+const MOST_DELAY: Duration = Duration::from_secs(60);
+
+/// Whether a value says nothing: tools write `cryptoConfig` with every key empty.
+fn is_empty(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Null => true,
+        serde_json::Value::Bool(_) | serde_json::Value::Number(_) => false,
+        serde_json::Value::String(text) => text.is_empty(),
+        serde_json::Value::Array(items) => items.iter().all(is_empty),
+        // The actions alone have defaults and switch nothing on.
+        serde_json::Value::Object(fields) => fields.iter().all(|(name, value)| name.ends_with("CryptoFailureAction") || is_empty(value)),
     }
 }
 
-/// How the Pulsar cluster is reached.
+/// The cluster and how to reach it, as the flags of `localrun` say it.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
     /// `pulsar://host:6650` or `pulsar+ssl://host:6651`, several hosts by commas.
     pub service_url: String,
-    /// Class name of a Java authentication plugin, or the short name of its method.
+    /// Class name of an authentication plugin.
     pub auth_plugin: Option<String>,
-    /// The plugin's parameters, in any form that Java's plugin takes.
+    /// Its parameters.
     pub auth_params: Option<SecretString>,
-    /// TLS even where the scheme is `pulsar://`.
+    /// Use TLS although the URL says `pulsar://`, as `--use-tls true` does.
     pub use_tls: bool,
-    /// Takes any certificate, without looking who signed it.
-    pub tls_allow_insecure: bool,
-    /// Whether the certificate must name the host.
-    pub tls_hostname_verification: bool,
-    /// PEM file of the authorities that may sign the broker's certificate; the system's when absent.
-    pub tls_trust_certs_path: Option<PathBuf>,
-}
-
-impl Default for ClientConfig {
-    fn default() -> Self {
-        Self {
-            service_url: "pulsar://localhost:6650".to_owned(),
-            auth_plugin: None,
-            auth_params: None,
-            use_tls: false,
-            tls_allow_insecure: false,
-            tls_hostname_verification: true,
-            tls_trust_certs_path: None,
-        }
-    }
+    /// Accept any certificate.
+    pub tls_allow_insecure_connection: bool,
+    /// Compare the certificate's name with the host; on unless switched off.
+    pub tls_hostname_verification_enable: bool,
+    /// PEM file with the authorities to trust; the system's when absent.
+    pub tls_trust_certs_file_path: Option<String>,
+    /// Which of the broker's advertised listeners to use.
+    pub listener_name: Option<String>,
 }
 
 impl ClientConfig {
-    /// Every problem that can be found without network; the paths are the flags of `sources localrun`.
+    /// A cluster without authentication.
+    pub fn new(service_url: impl Into<String>) -> Self {
+        Self {
+            service_url: service_url.into(),
+            auth_plugin: None,
+            auth_params: None,
+            use_tls: false,
+            tls_allow_insecure_connection: false,
+            tls_hostname_verification_enable: true,
+            tls_trust_certs_file_path: None,
+            listener_name: None,
+        }
+    }
+
+    /// Every problem that shows without the network.
     pub fn validate(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if let Err(error) = self.service_url.parse::<ServiceUrl>() {
-            problems.push(Problem::new("--broker-service-url", error.to_string()));
+            problems.push(Problem::new("brokerServiceUrl", error.to_string()));
+        }
+        match auth::from_plugin(self.auth_plugin.as_deref(), self.auth_params()) {
+            Err(problem) => problems.push(problem),
+            Ok(auth) => {
+                let files = auth.client_certificate().map(|files| [files.certificate.clone(), files.key.clone()]);
+                for file in files.into_iter().flatten().filter(|file| !file.is_file()) {
+                    problems.push(Problem::new("clientAuthParams", format!("there is no file `{}`", file.display())));
+                }
+            }
+        }
+        if let Some(path) = self.tls_trust_certs_file_path.as_deref().filter(|path| !Path::new(path).is_file()) {
+            problems.push(Problem::new("tlsTrustCertsFilePath", format!("there is no file `{path}`")));
         }
         problems
+    }
+
+    pub(crate) fn auth_params(&self) -> Option<&str> {
+        self.auth_params.as_ref().map(ExposeSecret::expose_secret)
+    }
+
+    pub(crate) fn service(&self) -> Result<ServiceUrl, Error> {
+        let mut service: ServiceUrl = self.service_url.parse().map_err(|error| Error::configuration(format!("{error}")))?;
+        service.tls |= self.use_tls;
+        Ok(service)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn parse(text: &str) -> ProducerConfig {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn an_empty_config_is_what_the_java_instance_builds() {
+        let config = parse("{}");
+        assert_eq!(config.compression(), Compression::Lz4);
+        assert_eq!(config.batching(), Batching { enabled: true, max_messages: 1_000, max_bytes: 131_072, delay: Duration::from_millis(10) });
+        assert_eq!(config.hashing_scheme, HashingScheme::Murmur3_32);
+        assert_eq!(config.round_robin_window(), Duration::from_millis(100));
+        assert_eq!(config.pending_records(), None);
+    }
+
+    #[test]
+    fn zeros_and_empty_texts_mean_not_given() {
+        let config = parse(
+            r#"{"maxPendingMessages":0,"maxPendingMessagesAcrossPartitions":0,"useThreadLocalProducers":false,"batchBuilder":"","compressionType":"",
+                "cryptoConfig":{"cryptoKeyReaderClassName":"","cryptoKeyReaderConfig":{},"encryptionKeys":[],"producerCryptoFailureAction":"FAIL"},
+                "batchingConfig":{"batchingMaxPublishDelayMs":0,"batchingMaxMessages":0}}"#,
+        );
+        assert!(config.validate().is_empty(), "{:?}", config.validate());
+        assert_eq!(config.batching(), Batching::default());
+        assert_eq!(config.compression(), Compression::Lz4);
+        assert!(config.notes().is_empty());
+    }
+
+    #[test]
+    fn every_key_has_its_effect() {
+        let config = parse(
+            r#"{"maxPendingMessages":500,"maxPendingMessagesAcrossPartitions":700,"compressionType":"zstd","hashingScheme":"JavaStringHash",
+                "useThreadLocalProducers":true,"batchingConfig":{"enabled":false,"batchingMaxPublishDelayMs":5,"batchingMaxMessages":7,
+                "batchingMaxBytes":9000,"roundRobinRouterBatchingPartitionSwitchFrequency":3,"batchBuilder":"DEFAULT"}}"#,
+        );
+        assert_eq!(config.pending_records(), Some(700));
+        assert_eq!(config.compression(), Compression::Zstd);
+        assert_eq!(config.hashing_scheme, HashingScheme::JavaString);
+        assert_eq!(config.batching(), Batching { enabled: false, max_messages: 7, max_bytes: 9_000, delay: Duration::from_millis(5) });
+        assert_eq!(config.round_robin_window(), Duration::from_millis(15));
+        assert_eq!(config.notes().len(), 1);
+    }
+
+    #[test]
+    fn what_would_change_what_is_written_is_refused() {
+        let config = parse(r#"{"cryptoConfig":{"encryptionKeys":["k"]},"batchBuilder":"KEY_BASED","batchingConfig":{"batchBuilder":"ODD"}}"#);
+        let paths: Vec<String> = config.validate().into_iter().map(|problem| problem.path).collect();
+        assert_eq!(paths, ["cryptoConfig", "batchBuilder", "batchingConfig.batchBuilder"]);
+        assert!(serde_json::from_str::<ProducerConfig>(r#"{"compressionType":"GZIP"}"#).unwrap_err().to_string().contains("SNAPPY"));
+        assert!(serde_json::from_str::<ProducerConfig>(r#"{"maxPending":1}"#).is_err());
+    }
+
+    #[test]
+    fn a_client_names_every_problem_at_once() {
+        let mut client = ClientConfig::new("localhost:6650");
+        client.auth_plugin = Some("com.example.Auth".to_owned());
+        client.tls_trust_certs_file_path = Some("/nowhere/ca.pem".to_owned());
+        let paths: Vec<String> = client.validate().into_iter().map(|problem| problem.path).collect();
+        assert_eq!(paths, ["brokerServiceUrl", "clientAuthPlugin", "tlsTrustCertsFilePath"]);
     }
 }

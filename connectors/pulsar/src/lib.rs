@@ -1,7 +1,25 @@
 //! A native Pulsar producer, and the publisher that ends every source.
+//!
+//! The way down: [`Publisher`] (what the engine holds) submits to an actor, the actor drives the state machine in [`machine`],
+//! the machine makes frames by [`wire`]. What it promises: a record's handle is acknowledged only for what the broker stored (or
+//! the dead letter topic, or what the policy dropped); order is kept per partition; a broker that is killed, paused or moved costs
+//! time and nothing else. What it never does: consume, or decide when a checkpoint is written.
 
-pub mod config;
+pub mod auth;
+mod config;
+mod driver;
+mod error;
+mod facts;
+pub mod machine;
+mod policy;
+mod publisher;
 pub mod routing;
+mod tls;
 pub mod topic;
 pub mod url;
 pub mod wire;
+
+pub use config::{BatchingConfig, ClientConfig, ProducerConfig};
+pub use facts::{Facts, Number};
+pub use publisher::{Permit, Publisher, PublisherSettings};
+pub use wire::compression::Compression;

@@ -1,0 +1,440 @@
+//! The task that owns the machine: takes submissions, routes records, carries out actions, frees room.
+//!
+//! It never waits for a socket: what it hands to a connection's writer is bounded by the machine, so the receipts are always read.
+
+use super::connection::{self, Happened};
+use super::socket::Dialer;
+use crate::machine::{Action, Charge, ConnectionId, Event, Machine, Now, ProducerId, WINDOW_FRAMES};
+use crate::policy::{Fate, Policy};
+use crate::publisher::{Shared, Submission};
+use crate::routing::{HashingScheme, Router};
+use crate::topic::TopicName;
+use bytes::Bytes;
+use connector_sdk::{Batch, Clock, Error, Record};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+/// Network events that may wait.
+const EVENTS: usize = 1_024;
+/// Batches and events taken in one turn, so that neither side waits long for the other.
+const TURN: usize = 64;
+/// How long closing connections may take.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// The same trouble is logged again after this long.
+const REPEAT_LOG: Duration = Duration::from_secs(30);
+
+/// What the actor is made of.
+pub(crate) struct Parts {
+    pub(crate) machine: Machine,
+    pub(crate) topic: TopicName,
+    pub(crate) policy: Policy,
+    pub(crate) scheme: HashingScheme,
+    /// How long round robin stays on a partition.
+    pub(crate) window: Option<Duration>,
+    pub(crate) dialer: Arc<Dialer>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) clock: Clock,
+    /// Where round robin begins.
+    pub(crate) first: u64,
+    pub(crate) stop: CancellationToken,
+    pub(crate) submissions: mpsc::Receiver<Submission>,
+    pub(crate) started: oneshot::Sender<Result<(), Error>>,
+}
+
+/// One topic's way: its partitions once known, a producer for each that was used.
+struct Route {
+    topic: TopicName,
+    id: crate::machine::TopicId,
+    partitions: Option<u32>,
+    producers: Vec<Option<ProducerId>>,
+    router: Router,
+    /// Records for a topic whose partitions are not known yet.
+    waiting: Vec<(Record, crate::machine::Duty, Charge)>,
+}
+
+struct Actor {
+    machine: Machine,
+    main: Route,
+    dead_letters: Option<Route>,
+    policy: Policy,
+    scheme: HashingScheme,
+    window: Option<Duration>,
+    first: u64,
+    dialer: Arc<Dialer>,
+    shared: Arc<Shared>,
+    clock: Clock,
+    happened: mpsc::Sender<Happened>,
+    connections: HashMap<ConnectionId, (mpsc::Sender<Bytes>, AbortHandle)>,
+    tasks: JoinSet<()>,
+    started: Option<oneshot::Sender<Result<(), Error>>>,
+    /// The main topic has grown to this many partitions; used once everything sent by the old number is answered.
+    growing: Option<u32>,
+    flushes: Vec<Flush>,
+    troubles: HashMap<Option<ProducerId>, String>,
+    last_log: Option<(Instant, String)>,
+    over: bool,
+}
+
+struct Flush {
+    targets: Vec<(ProducerId, u64)>,
+    done: oneshot::Sender<()>,
+}
+
+/// Runs until stopped, or until a start that cannot succeed has said so.
+pub(crate) async fn run(parts: Parts) {
+    let Parts { mut machine, topic, policy, scheme, window, dialer, shared, clock, first, stop, mut submissions, started } = parts;
+    let (happened, mut events) = mpsc::channel(EVENTS);
+    let now = Now { at: Instant::now().into_std(), wall: clock.millis() };
+    let id = machine.resolve(now, topic.clone());
+    let router = Router::new(scheme, window, first, now.at);
+    let main = Route { topic, id, partitions: None, producers: Vec::new(), router, waiting: Vec::new() };
+    let mut actor = Actor {
+        machine,
+        main,
+        dead_letters: None,
+        policy,
+        scheme,
+        window,
+        first,
+        dialer,
+        shared,
+        clock,
+        happened,
+        connections: HashMap::new(),
+        tasks: JoinSet::new(),
+        started: Some(started),
+        growing: None,
+        flushes: Vec::new(),
+        troubles: HashMap::new(),
+        last_log: None,
+        over: false,
+    };
+    actor.settle();
+    let timer = tokio::time::sleep_until(Instant::now());
+    tokio::pin!(timer);
+    while !actor.over {
+        let deadline = actor.machine.deadline().map(Instant::from_std);
+        if let Some(deadline) = deadline
+            && timer.deadline() != deadline
+        {
+            timer.as_mut().reset(deadline);
+        }
+        let accepting = actor.accepting();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            // Never `None`: the actor holds a sender itself.
+            Some(event) = events.recv() => {
+                actor.network(event);
+                for _ in 1..TURN {
+                    let Ok(event) = events.try_recv() else { break };
+                    actor.network(event);
+                }
+            }
+            submission = submissions.recv(), if accepting => {
+                let Some(submission) = submission else { break };
+                actor.submitted(submission);
+                for _ in 1..TURN {
+                    let Ok(submission) = submissions.try_recv() else { break };
+                    actor.submitted(submission);
+                }
+            }
+            () = timer.as_mut(), if deadline.is_some() => {}
+            Some(_) = actor.tasks.join_next(), if !actor.tasks.is_empty() => {}
+        }
+        actor.settle();
+    }
+    actor.farewell().await;
+}
+
+impl Actor {
+    fn now(&self) -> Now {
+        Now { at: Instant::now().into_std(), wall: self.clock.millis() }
+    }
+
+    fn accepting(&self) -> bool {
+        self.main.partitions.is_some() && self.growing.is_none()
+    }
+
+    fn network(&mut self, event: Happened) {
+        let now = self.now();
+        match event {
+            Happened::Connected { id, auth } => self.machine.connected(now, id, auth),
+            Happened::Received { id, commands } => {
+                for command in commands {
+                    self.machine.received(now, id, command);
+                }
+            }
+            Happened::Written { id, frames, bytes } => self.machine.written(now, id, frames, bytes),
+            Happened::Credentials { id, auth } => self.machine.authenticated(id, auth),
+            Happened::Lost { id, error } => {
+                self.connections.remove(&id);
+                self.machine.disconnected(now, id, error);
+            }
+        }
+    }
+
+    fn submitted(&mut self, submission: Submission) {
+        let now = self.now();
+        match submission {
+            Submission::Batch { batch, charge } => self.batch(now, batch, charge),
+            Submission::Flush(done) => {
+                self.machine.flush(now);
+                let targets = self.unanswered();
+                self.flushes.push(Flush { targets, done });
+            }
+        }
+    }
+
+    fn batch(&mut self, now: Now, batch: Batch, mut left: Charge) {
+        let Batch { partition, records, mut handle } = batch;
+        let count = records.len();
+        for (at, record) in records.into_iter().enumerate() {
+            let charge = if at + 1 == count {
+                left
+            } else {
+                Charge { records: left.records.min(1), bytes: left.bytes.min(record.cost()) }
+            };
+            left.records -= charge.records;
+            left.bytes -= charge.bytes;
+            let one = handle.split_to(1);
+            if one.is_fenced() {
+                self.machine.release(charge);
+                one.give_back();
+                continue;
+            }
+            let producer = Self::route(&mut self.machine, &mut self.main, now, &record);
+            self.machine.append(now, producer, record, &partition, one, charge);
+        }
+    }
+
+    /// The producer for a record, opened on first use.
+    fn route(machine: &mut Machine, route: &mut Route, now: Now, record: &Record) -> ProducerId {
+        let partitions = route.partitions.unwrap_or(0);
+        let at = if partitions == 0 { 0 } else { route.router.route(record, partitions, now.at) };
+        let index = usize::try_from(at).unwrap_or(usize::MAX);
+        if route.producers.len() <= index {
+            route.producers.resize(index + 1, None);
+        }
+        *route.producers[index].get_or_insert_with(|| {
+            let topic = if partitions == 0 { route.topic.clone() } else { route.topic.partition(at) };
+            machine.open(now, topic)
+        })
+    }
+
+    /// Does everything that follows from what has just happened.
+    fn settle(&mut self) {
+        let now = self.now();
+        self.machine.tick(now);
+        self.machine.pump(now);
+        while let Some(action) = self.machine.next_action() {
+            self.act(now, action);
+        }
+        if let Some(partitions) = self.growing
+            && self.main.producers.iter().flatten().all(|id| is_quiet(&self.machine, *id))
+        {
+            // Everything sent by the old number is answered: order per key holds across the switch.
+            info!(topic = %self.main.topic, partitions, "the topic has grown");
+            self.main.partitions = Some(partitions);
+            self.growing = None;
+        }
+        let machine = &self.machine;
+        let answered = |flush: &Flush| flush.targets.iter().all(|(id, target)| machine.progress(*id).1 >= *target);
+        let mut at = 0;
+        while at < self.flushes.len() {
+            if !answered(&self.flushes[at]) {
+                at += 1;
+                continue;
+            }
+            let dead_letters = self.unanswered_dead_letters();
+            if dead_letters.is_empty() {
+                // Whoever asked may have stopped waiting.
+                let _unheard = self.flushes.swap_remove(at).done.send(());
+            } else {
+                // What was refused is answered when its dead letter is.
+                self.flushes[at].targets = dead_letters;
+                at += 1;
+            }
+        }
+        self.shared.free(self.machine.take_freed());
+    }
+
+    fn unanswered(&self) -> Vec<(ProducerId, u64)> {
+        let all = self.main.producers.iter().chain(self.dead_letters.iter().flat_map(|route| &route.producers));
+        all.flatten().map(|id| (*id, self.machine.progress(*id).0)).collect()
+    }
+
+    fn unanswered_dead_letters(&self) -> Vec<(ProducerId, u64)> {
+        let all = self.dead_letters.iter().flat_map(|route| &route.producers).flatten();
+        all.filter(|id| !is_quiet(&self.machine, **id)).map(|id| (*id, self.machine.progress(*id).0)).collect()
+    }
+
+    fn act(&mut self, now: Now, action: Action) {
+        match action {
+            Action::Connect { connection, address } => {
+                let (outbound, queue) = mpsc::channel(WINDOW_FRAMES);
+                let work = connection::run(connection, address, Arc::clone(&self.dialer), self.happened.clone(), queue);
+                let task = self.tasks.spawn(work);
+                self.connections.insert(connection, (outbound, task));
+            }
+            Action::Disconnect { connection } => {
+                if let Some((_, task)) = self.connections.remove(&connection) {
+                    task.abort();
+                }
+            }
+            Action::Write { connection, bytes } => {
+                let Some((outbound, task)) = self.connections.get(&connection) else { return };
+                if outbound.try_send(bytes).is_err() {
+                    // Ended, or its queue is full of answers to a broker that does not read them.
+                    task.abort();
+                    self.connections.remove(&connection);
+                    let error = Error::transient("the connection to the broker ended while writing");
+                    self.machine.disconnected(now, connection, error);
+                }
+            }
+            Action::Authenticate { connection } => {
+                let (dialer, happened) = (Arc::clone(&self.dialer), self.happened.clone());
+                self.tasks.spawn(async move {
+                    let event = match dialer.auth.credentials().await {
+                        Ok(auth) => Happened::Credentials { id: connection, auth },
+                        Err(error) => Happened::Lost { id: connection, error },
+                    };
+                    // The actor may be gone: then nobody needs the credentials.
+                    let _unheard = happened.send(event).await;
+                });
+            }
+            Action::Event(event) => self.event(now, event),
+        }
+    }
+
+    fn event(&mut self, now: Now, event: Event) {
+        match event {
+            Event::Partitions { topic, partitions } => self.partitions(now, topic, partitions),
+            Event::Opened { producer } => {
+                self.troubles.remove(&Some(producer));
+                self.show_waiting();
+                if self.is_main(producer)
+                    && let Some(started) = self.started.take()
+                {
+                    // Whoever started may have given up.
+                    let _unheard = started.send(Ok(()));
+                }
+            }
+            Event::Trouble { producer, error } => self.trouble(producer, error),
+            Event::Refused(refused) => {
+                let from_dead_letters = !self.is_main(refused.producer);
+                let topic = self.machine.topic_of(refused.producer).to_string();
+                let charge = refused.charge;
+                match self.policy.judge(&topic, *refused, from_dead_letters, &self.shared.facts) {
+                    Fate::Decided => self.machine.release(charge),
+                    Fate::DeadLetter { record, duty } => self.dead_letter(now, record, duty, charge),
+                }
+            }
+        }
+    }
+
+    fn is_main(&self, producer: ProducerId) -> bool {
+        self.main.producers.contains(&Some(producer))
+    }
+
+    fn partitions(&mut self, now: Now, topic: crate::machine::TopicId, partitions: u32) {
+        self.troubles.remove(&None);
+        self.show_waiting();
+        if topic == self.main.id {
+            if self.main.partitions.is_some() {
+                self.growing = Some(partitions);
+                self.machine.flush(now);
+                return;
+            }
+            self.main.partitions = Some(partitions);
+            // Opened before there is anything to send, so that what refuses us is known at the start.
+            let first = if partitions == 0 { self.main.topic.clone() } else { self.main.topic.partition(0) };
+            let producer = self.machine.open(now, first);
+            self.main.producers = vec![Some(producer)];
+            return;
+        }
+        if let Some(route) = &mut self.dead_letters {
+            route.partitions = Some(partitions);
+            for (record, duty, charge) in std::mem::take(&mut route.waiting) {
+                let producer = Self::route(&mut self.machine, route, now, &record);
+                self.machine.append(now, producer, record, &duty.partition, duty.handle, charge);
+            }
+            self.machine.pump(now);
+        }
+    }
+
+    fn dead_letter(&mut self, now: Now, record: Record, duty: crate::machine::Duty, charge: Charge) {
+        let Some(topic) = self.policy.dead_letter_topic() else {
+            // The policy only answers so when it has a topic.
+            self.machine.release(charge);
+            return duty.handle.give_back();
+        };
+        if self.dead_letters.is_none() {
+            let id = self.machine.resolve(now, topic.clone());
+            let router = Router::new(self.scheme, self.window, self.first, now.at);
+            let route = Route { topic: topic.clone(), id, partitions: None, producers: Vec::new(), router, waiting: Vec::new() };
+            self.dead_letters = Some(route);
+        }
+        let Some(route) = &mut self.dead_letters else { return };
+        if route.partitions.is_none() {
+            route.waiting.push((record, duty, charge));
+            return;
+        }
+        let producer = Self::route(&mut self.machine, route, now, &record);
+        self.machine.append(now, producer, record, &duty.partition, duty.handle, charge);
+        self.machine.flush(now);
+    }
+
+    fn trouble(&mut self, producer: Option<ProducerId>, error: Error) {
+        if self.started.is_some() && error.kind().ends_a_start() {
+            if let Some(started) = self.started.take() {
+                // Whoever started may have given up.
+                let _unheard = started.send(Err(error));
+            }
+            self.over = true;
+            return;
+        }
+        let text = error.to_string();
+        let now = Instant::now();
+        let said = self.last_log.as_ref().is_some_and(|(at, last)| *last == text && now < *at + REPEAT_LOG);
+        if !said {
+            warn!(topic = %self.main.topic, %error, "waiting for the broker");
+            self.last_log = Some((now, text.clone()));
+        }
+        self.troubles.insert(producer, text);
+        self.show_waiting();
+    }
+
+    fn show_waiting(&self) {
+        self.shared.set_waiting(self.troubles.values().min().cloned());
+    }
+
+    /// Closes producers, lets the writers finish for a moment, gives back what is unresolved.
+    async fn farewell(mut self) {
+        self.machine.shut_down();
+        let now = self.now();
+        while let Some(action) = self.machine.next_action() {
+            if matches!(action, Action::Write { .. } | Action::Disconnect { .. }) {
+                self.act(now, action);
+            }
+        }
+        self.shared.free(self.machine.take_freed());
+        // Without their senders the writers end when they have written everything.
+        self.connections.clear();
+        let ended = tokio::time::timeout(FAREWELL, async { while self.tasks.join_next().await.is_some() {} });
+        if ended.await.is_err() {
+            self.tasks.shutdown().await;
+        }
+    }
+}
+
+fn is_quiet(machine: &Machine, id: ProducerId) -> bool {
+    let (accepted, resolved) = machine.progress(id);
+    accepted == resolved
+}

@@ -1,0 +1,131 @@
+//! One connection's task: opens it, then reads and writes until either side ends.
+//!
+//! Frames that wait are written together, in as few system calls as the socket takes. What it learns goes to the actor; it holds
+//! no state of the protocol.
+
+use super::socket::{Dialer, Halves};
+use crate::auth::AuthData;
+use crate::machine::ConnectionId;
+use crate::tls;
+use crate::url::HostPort;
+use crate::wire::frame;
+use crate::wire::messages::BaseCommand;
+use bytes::{Bytes, BytesMut};
+use connector_sdk::Error;
+use std::io::IoSlice;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+/// Inbound frames are commands; entries never come to a producer. Generous, and far from what would hurt.
+const INBOUND_LIMIT: usize = 1 << 20;
+/// Frames written by one call.
+const COALESCED: usize = 64;
+
+/// What happened on a connection.
+pub(super) enum Happened {
+    Connected { id: ConnectionId, auth: AuthData },
+    Received { id: ConnectionId, commands: Vec<BaseCommand> },
+    Written { id: ConnectionId, frames: usize, bytes: usize },
+    Credentials { id: ConnectionId, auth: AuthData },
+    Lost { id: ConnectionId, error: Error },
+}
+
+/// Runs a connection until it ends; a closed `outbound` ends it after what is in it has been written.
+pub(super) async fn run(
+    id: ConnectionId,
+    address: HostPort,
+    dialer: Arc<Dialer>,
+    happened: mpsc::Sender<Happened>,
+    outbound: mpsc::Receiver<Bytes>,
+) {
+    let ended = serve(id, &address, &dialer, &happened, outbound).await;
+    if let Err(error) = ended {
+        // The actor may be gone already: then nobody is left to care.
+        let _unheard = happened.send(Happened::Lost { id, error }).await;
+    }
+}
+
+async fn serve(
+    id: ConnectionId,
+    address: &HostPort,
+    dialer: &Dialer,
+    happened: &mpsc::Sender<Happened>,
+    outbound: mpsc::Receiver<Bytes>,
+) -> Result<(), Error> {
+    let Halves { reader, writer } = dialer.dial(address).await?;
+    let auth = dialer.auth.credentials().await?;
+    if happened.send(Happened::Connected { id, auth }).await.is_err() {
+        return Ok(());
+    }
+    tokio::select! {
+        ended = read(id, address, reader, happened) => ended,
+        ended = write(id, address, writer, happened, outbound) => ended,
+    }
+}
+
+async fn read(
+    id: ConnectionId,
+    address: &HostPort,
+    mut reader: impl AsyncRead + Unpin,
+    happened: &mpsc::Sender<Happened>,
+) -> Result<(), Error> {
+    let doing = || format!("talking to the broker `{address}`");
+    let mut buffer = BytesMut::with_capacity(8 * 1024);
+    loop {
+        let size = reader.read_buf(&mut buffer).await.map_err(|error| tls::handshake_error(&doing(), &error))?;
+        if size == 0 {
+            return Err(Error::transient(format!("{}: it closed the connection", doing())));
+        }
+        let mut commands = Vec::new();
+        while let Some(frame) = frame::decode(&mut buffer, INBOUND_LIMIT).map_err(|error| {
+            Error::transient(format!("{}: {error}", doing())).with_hint("check that the port is a broker's and whether it speaks TLS")
+        })? {
+            commands.push(frame.command);
+        }
+        if !commands.is_empty() && happened.send(Happened::Received { id, commands }).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+async fn write(
+    id: ConnectionId,
+    address: &HostPort,
+    mut writer: impl AsyncWrite + Unpin,
+    happened: &mpsc::Sender<Happened>,
+    mut outbound: mpsc::Receiver<Bytes>,
+) -> Result<(), Error> {
+    let lost = |error: std::io::Error| Error::transient(format!("writing to the broker `{address}`: {error}"));
+    let mut frames = Vec::with_capacity(COALESCED);
+    while outbound.recv_many(&mut frames, COALESCED).await > 0 {
+        let bytes = frames.iter().map(Bytes::len).sum();
+        write_all(&mut writer, &frames).await.map_err(lost)?;
+        writer.flush().await.map_err(lost)?;
+        let count = frames.len();
+        frames.clear();
+        if happened.send(Happened::Written { id, frames: count, bytes }).await.is_err() {
+            return Ok(());
+        }
+    }
+    writer.shutdown().await.map_err(lost)
+}
+
+async fn write_all(writer: &mut (impl AsyncWrite + Unpin), frames: &[Bytes]) -> std::io::Result<()> {
+    let mut slices = [IoSlice::new(&[]); COALESCED];
+    let used = frames.len().min(COALESCED);
+    for (slice, frame) in slices.iter_mut().zip(frames) {
+        *slice = IoSlice::new(frame);
+    }
+    let mut rest = &mut slices[..used];
+    // Empty slices at the front would make a write of nothing look like the end.
+    IoSlice::advance_slices(&mut rest, 0);
+    while !rest.is_empty() {
+        let written = writer.write_vectored(rest).await?;
+        if written == 0 {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+        IoSlice::advance_slices(&mut rest, written);
+    }
+    Ok(())
+}

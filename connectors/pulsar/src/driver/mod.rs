@@ -1,0 +1,9 @@
+//! The thin layer of tokio around the state machine: sockets, TLS, timers, and the one task that owns the machine.
+//!
+//! It decides nothing about records or retries; it carries out the machine's actions and reports what happened.
+
+pub(crate) mod actor;
+mod connection;
+mod socket;
+
+pub(crate) use socket::Dialer;

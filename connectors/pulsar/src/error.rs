@@ -1,0 +1,106 @@
+//! What a broker's refusals mean: its error codes as kinds the engine acts on, and sentences with a remedy.
+
+use connector_sdk::{Error, ErrorKind};
+
+/// Codes of `ServerError` that this client tells apart.
+pub(crate) mod code {
+    /// Trouble in the metadata store, and what brokers answer for namespaces that are not there.
+    pub(crate) const METADATA: i32 = 1;
+    /// The write or the topic failed; the producer must be opened anew.
+    pub(crate) const PERSISTENCE: i32 = 2;
+    /// The credentials were refused.
+    pub(crate) const AUTHENTICATION: i32 = 3;
+    /// The role may not do this.
+    pub(crate) const AUTHORIZATION: i32 = 4;
+    /// The broker or the bundle is not ready: look up again.
+    pub(crate) const SERVICE_NOT_READY: i32 = 6;
+    /// Backlog quota, policy `producer_request_hold`.
+    pub(crate) const BLOCKED_QUOTA_HOLD: i32 = 7;
+    /// Backlog quota, policy `producer_exception`.
+    pub(crate) const BLOCKED_QUOTA: i32 = 8;
+    /// The checksum did not fit on arrival.
+    pub(crate) const CHECKSUM: i32 = 9;
+    /// No such topic.
+    pub(crate) const TOPIC_NOT_FOUND: i32 = 11;
+    /// Asked too often.
+    pub(crate) const TOO_MANY_REQUESTS: i32 = 14;
+    /// The topic is sealed.
+    pub(crate) const TOPIC_TERMINATED: i32 = 15;
+    /// The producer's name is in use, or the topic's producer limit is reached.
+    pub(crate) const PRODUCER_BUSY: i32 = 16;
+    /// Not a topic name.
+    pub(crate) const INVALID_TOPIC_NAME: i32 = 17;
+    /// The topic demands a schema.
+    pub(crate) const INCOMPATIBLE_SCHEMA: i32 = 18;
+    /// Refused for what it is.
+    pub(crate) const NOT_ALLOWED: i32 = 22;
+    /// Another producer has the topic for itself.
+    pub(crate) const PRODUCER_FENCED: i32 = 25;
+}
+
+/// The error for a broker's refusal of `doing`, with the broker's own message.
+pub(crate) fn refused(code: i32, message: &str, doing: &str) -> Error {
+    let said = sentence(message);
+    let absent = looks_absent(&said);
+    let (kind, hint) = match code {
+        code::AUTHENTICATION => (ErrorKind::Authentication, Some("check the client authentication plugin, its parameters and that the token or certificate has not expired")),
+        code::AUTHORIZATION => (ErrorKind::Authentication, Some("grant the role `produce` on the topic or its namespace")),
+        code::TOPIC_NOT_FOUND => (ErrorKind::Configuration, Some("create the topic, or allow automatic topic creation in its namespace")),
+        code::METADATA | code::NOT_ALLOWED | code::SERVICE_NOT_READY | 0 if absent => {
+            (ErrorKind::Configuration, Some("create the tenant and the namespace, or correct the topic's name"))
+        }
+        code::INVALID_TOPIC_NAME => (ErrorKind::Configuration, Some("correct the topic's name")),
+        code::INCOMPATIBLE_SCHEMA => (ErrorKind::Configuration, Some("the topic demands a schema; bytes without one are published here")),
+        code::NOT_ALLOWED => (ErrorKind::Configuration, None),
+        code::TOPIC_TERMINATED => (ErrorKind::Configuration, Some("the topic was terminated and takes no more messages; choose another")),
+        code::PRODUCER_FENCED => (ErrorKind::Fenced, Some("another producer has the topic for itself")),
+        code::TOO_MANY_REQUESTS => (ErrorKind::Throttled(None), None),
+        code::BLOCKED_QUOTA | code::BLOCKED_QUOTA_HOLD => {
+            (ErrorKind::Throttled(None), Some("the topic's backlog quota is used up; let its subscriptions catch up or raise the quota"))
+        }
+        _ => (ErrorKind::Transient, None),
+    };
+    let error = Error::new(kind, format!("{doing}: the broker answered `{}`: {said}", name(code)));
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}
+
+/// A broker's code by its protocol name.
+pub(crate) fn name(code: i32) -> &'static str {
+    match code {
+        0 => "UnknownError",
+        code::METADATA => "MetadataError",
+        code::PERSISTENCE => "PersistenceError",
+        code::AUTHENTICATION => "AuthenticationError",
+        code::AUTHORIZATION => "AuthorizationError",
+        code::SERVICE_NOT_READY => "ServiceNotReady",
+        code::BLOCKED_QUOTA_HOLD => "ProducerBlockedQuotaExceededError",
+        code::BLOCKED_QUOTA => "ProducerBlockedQuotaExceededException",
+        code::CHECKSUM => "ChecksumError",
+        10 => "UnsupportedVersionError",
+        code::TOPIC_NOT_FOUND => "TopicNotFound",
+        code::TOO_MANY_REQUESTS => "TooManyRequests",
+        code::TOPIC_TERMINATED => "TopicTerminatedError",
+        code::PRODUCER_BUSY => "ProducerBusy",
+        code::INVALID_TOPIC_NAME => "InvalidTopicName",
+        code::INCOMPATIBLE_SCHEMA => "IncompatibleSchema",
+        code::NOT_ALLOWED => "NotAllowedError",
+        code::PRODUCER_FENCED => "ProducerFenced",
+        _ => "an error of a newer protocol",
+    }
+}
+
+/// The first line of a broker's message, without stack traces and final stop.
+fn sentence(message: &str) -> String {
+    let line = message.lines().find(|line| !line.trim().is_empty()).unwrap_or("no reason given").trim();
+    line.trim_end_matches('.').chars().take(400).collect()
+}
+
+/// Brokers answer for a namespace or tenant that is not there with general codes; only their words tell.
+fn looks_absent(said: &str) -> bool {
+    let said = said.to_ascii_lowercase();
+    (said.contains("namespace") || said.contains("tenant") || said.contains("policies") || said.contains("property"))
+        && (said.contains("not found") || said.contains("does not exist") || said.contains("not exist"))
+}

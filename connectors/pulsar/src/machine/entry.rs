@@ -1,0 +1,149 @@
+//! What stands between a record handed in and its receipt: packs that were never written, entries that were.
+
+use super::duty::{Duties, Duty};
+use crate::wire::frame;
+use crate::wire::unpack::unpack;
+use bytes::{Bytes, BytesMut};
+use connector_sdk::{AckHandle, PartitionId, Record};
+
+/// What records are charged for in the instance's bounds, freed when they are resolved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Charge {
+    /// Of the bound in messages.
+    pub records: usize,
+    /// Of the bound in bytes.
+    pub bytes: usize,
+}
+
+impl std::ops::AddAssign for Charge {
+    fn add_assign(&mut self, other: Self) {
+        self.records += other.records;
+        self.bytes += other.bytes;
+    }
+}
+
+/// Records for one entry that was never encoded; nothing of it is on any wire.
+#[derive(Debug, Default)]
+pub(crate) struct Pack {
+    pub(crate) records: Vec<Record>,
+    pub(crate) charges: Vec<Charge>,
+    pub(crate) duties: Duties,
+    pub(crate) value_bytes: usize,
+    /// Milliseconds since the epoch at which its first record came.
+    pub(crate) publish_time: u64,
+}
+
+impl Pack {
+    pub(crate) fn push(&mut self, record: Record, partition: &PartitionId, handle: AckHandle, charge: Charge) {
+        self.value_bytes += record.value.len();
+        self.records.push(record);
+        self.charges.push(charge);
+        self.duties.push(partition, handle);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    pub(crate) fn charge(&self) -> Charge {
+        total(&self.charges)
+    }
+
+    /// One pack for each record, in order.
+    pub(crate) fn into_singles(self) -> impl Iterator<Item = Self> {
+        let publish_time = self.publish_time;
+        self.records.into_iter().zip(self.charges).zip(self.duties.into_singles()).map(move |((record, charge), duty)| {
+            let mut single = Self { publish_time, ..Self::default() };
+            single.push(record, &duty.partition, duty.handle, charge);
+            single
+        })
+    }
+
+    /// Cuts out the records whose right is lost; says how many and what they were charged for.
+    pub(crate) fn cut_fenced(&mut self) -> (usize, Charge) {
+        let before = std::mem::take(self);
+        let (mut cut, mut charge) = (0, Charge::default());
+        self.publish_time = before.publish_time;
+        for single in before.into_singles() {
+            if single.duties.all_fenced() {
+                cut += 1;
+                charge += single.charge();
+                single.duties.give_back();
+            } else {
+                self.absorb(single);
+            }
+        }
+        (cut, charge)
+    }
+
+    fn absorb(&mut self, single: Self) {
+        for ((record, charge), duty) in single.records.into_iter().zip(single.charges).zip(single.duties.into_singles()) {
+            self.push(record, &duty.partition, duty.handle, charge);
+        }
+    }
+
+    /// The record of a pack that holds one.
+    pub(crate) fn into_only(self) -> (Record, Duty, Charge) {
+        let charge = self.charge();
+        let record = self.records.into_iter().next().expect("asked of packs of one record only");
+        let duty = self.duties.into_singles().next().expect("each record has a duty");
+        (record, duty, charge)
+    }
+}
+
+/// An encoded entry, kept as it is until the broker has answered it.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) frame: Bytes,
+    pub(crate) sequence: i64,
+    pub(crate) highest: i64,
+    /// The records without their payloads, which are in the frame.
+    records: Vec<Record>,
+    charges: Vec<Charge>,
+    pub(crate) duties: Duties,
+    publish_time: u64,
+    /// Metadata and payload.
+    pub(crate) size: usize,
+    /// Above the batch limit: always alone.
+    pub(crate) oversize: bool,
+    /// How often it was handed to a connection.
+    pub(crate) writes: u32,
+}
+
+impl Entry {
+    pub(crate) fn new(mut pack: Pack, frame: Bytes, sequence: i64, size: usize, oversize: bool) -> Self {
+        for record in &mut pack.records {
+            record.value = Bytes::new();
+        }
+        let behind = i64::try_from(pack.records.len()).expect("a batch is far below i64::MAX") - 1;
+        let Pack { records, charges, duties, publish_time, .. } = pack;
+        Self { frame, sequence, highest: sequence + behind, records, charges, duties, publish_time, size, oversize, writes: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(crate) fn charge(&self) -> Charge {
+        total(&self.charges)
+    }
+
+    /// Back into a pack, with the payloads read out of the frame.
+    pub(crate) fn into_pack(mut self) -> Pack {
+        let read = frame::decode(&mut BytesMut::from(&self.frame[..]), usize::MAX).ok().flatten().and_then(|frame| unpack(frame.entry).ok());
+        let entry = read.expect("a frame that this client encoded and kept reads back");
+        for (record, read) in self.records.iter_mut().zip(entry.records) {
+            record.value = read.value;
+        }
+        let value_bytes = self.records.iter().map(|record| record.value.len()).sum();
+        Pack { records: self.records, charges: self.charges, duties: self.duties, value_bytes, publish_time: self.publish_time }
+    }
+}
+
+fn total(charges: &[Charge]) -> Charge {
+    let mut sum = Charge::default();
+    for charge in charges {
+        sum += *charge;
+    }
+    sum
+}

@@ -1,0 +1,202 @@
+//! From packs to entries to the wire: what goes next, what must go alone, what is cut out before it goes.
+
+use super::entry::{Entry, Pack};
+use super::producer::State;
+use super::{Event, Machine, Now, ProducerId, Refused};
+use crate::wire::entry::Stamp;
+use connector_sdk::{Error, ErrorKind};
+
+/// What a producer does next.
+enum Next {
+    /// Nothing for now.
+    Wait,
+    /// Writes the first pending entry that is not on the wire.
+    Write,
+    /// Encodes the first queued pack.
+    Encode,
+}
+
+impl Machine {
+    /// Sends what a producer may send now.
+    pub(super) fn send(&mut self, now: Now, id: ProducerId) {
+        loop {
+            match self.next(now, id) {
+                Next::Wait => return,
+                Next::Write => self.write_next(id),
+                Next::Encode => self.encode_next(id),
+            }
+        }
+    }
+
+    fn next(&mut self, now: Now, id: ProducerId) -> Next {
+        let producer = &mut self.producers[super::index(id)];
+        let State::Ready(connection) = producer.state else {
+            // The open pack is not cut by time while nothing can be sent: it fills.
+            producer.due = None;
+            return Next::Wait;
+        };
+        // Behind an entry that goes alone nothing is written until it is answered; what is collected goes on filling.
+        let largest = producer.largest;
+        let alone = |entry: &Entry| entry.oversize || entry.size > largest;
+        if producer.on_wire > 0 && producer.pending.get(producer.on_wire - 1).is_some_and(alone) {
+            return Next::Wait;
+        }
+        let only_open = producer.pending.len() == producer.on_wire && producer.queue.is_empty();
+        if only_open {
+            if producer.open.is_empty() {
+                return Next::Wait;
+            }
+            // Without a time it became due while nothing could be sent.
+            if let Some(due) = producer.due.filter(|due| now.at < *due) {
+                self.wake_at(due);
+                return Next::Wait;
+            }
+        }
+        let Some(connection) = self.connections.get_mut(&connection) else { return Next::Wait };
+        if !connection.has_room() {
+            if !std::mem::replace(&mut producer.blocked, true) {
+                connection.blocked.push_back(id);
+                self.facts.blocked.add(1);
+            }
+            return Next::Wait;
+        }
+        if only_open {
+            producer.closed_at = Some(now.at);
+            producer.close_open();
+        }
+        match producer.pending.get(producer.on_wire) {
+            None => Next::Encode,
+            Some(entry) if producer.on_wire > 0 && alone(entry) => Next::Wait,
+            Some(_) => Next::Write,
+        }
+    }
+
+    fn write_next(&mut self, id: ProducerId) {
+        let producer = &mut self.producers[super::index(id)];
+        let State::Ready(connection) = producer.state else { return };
+        let at = producer.on_wire;
+        let entry = producer.pending.get_mut(at).expect("asked for after a look");
+        if entry.writes == 0 && entry.duties.any_fenced() {
+            // Encoded, held back, and in the meantime a lease was lost: cut it anew.
+            let entry = producer.pending.remove(at).expect("just looked at");
+            producer.queue.push_front(entry.into_pack());
+            return;
+        }
+        entry.writes += 1;
+        let frame = entry.frame.clone();
+        if entry.writes == 1 {
+            self.facts.entries.add(1);
+            self.facts.entry_records.add(entry.len() as u64);
+            self.facts.written_bytes.add(frame.len() as u64);
+        } else {
+            self.facts.resends.add(1);
+        }
+        producer.on_wire += 1;
+        self.write(connection, frame);
+    }
+
+    fn encode_next(&mut self, id: ProducerId) {
+        let batch_limit = self.settings.batching.max_bytes;
+        let Some(mut pack) = self.producer_mut(id).queue.pop_front() else { return };
+        if pack.duties.any_fenced() {
+            let (cut, charge) = pack.cut_fenced();
+            self.producer_mut(id).resolved += cut as u64;
+            self.facts.fenced_records.add(cut as u64);
+            self.free(cut, charge);
+        }
+        if pack.is_empty() {
+            return;
+        }
+        let Self { producers, encoder, connections, .. } = self;
+        let producer = &mut producers[super::index(id)];
+        let State::Ready(connection) = producer.state else {
+            producer.queue.push_front(pack);
+            return;
+        };
+        let maximum = connections.get(&connection).map_or(usize::MAX, |connection| connection.max_message_size);
+        let sequence = producer.next_sequence;
+        let producer_name = producer.name.as_deref().unwrap_or_default();
+        let stamp = Stamp { producer_id: id.0, producer_name, sequence, publish_time: pack.publish_time };
+        let encoded = encoder.encode(stamp, &pack.records);
+        if encoded.judged_size <= maximum {
+            producer.next_sequence += i64::try_from(pack.records.len()).expect("a batch is far below i64::MAX");
+            let oversize = pack.value_bytes > batch_limit;
+            producer.pending.push_back(Entry::new(pack, encoded.frame, sequence, encoded.entry_size, oversize));
+        } else if pack.records.len() > 1 {
+            self.queue_singly(id, pack);
+        } else {
+            let size = encoded.judged_size;
+            let error = Error::new(
+                ErrorKind::Data,
+                format!("a message of {size} bytes is larger than the broker's `maxMessageSize` of {maximum} bytes"),
+            )
+            .with_hint("raise `maxMessageSize` in broker and bookies, or choose `onRecordError`: `drop` or `dead-letter`");
+            self.refuse(id, pack, error, true);
+        }
+    }
+
+    /// Takes back what was encoded but never written, so that something can go before it.
+    pub(super) fn take_back_unwritten(&mut self, id: ProducerId) {
+        let producer = self.producer_mut(id);
+        while producer.pending.len() > producer.on_wire
+            && let Some(entry) = producer.pending.pop_back_if(|entry| entry.writes == 0)
+        {
+            producer.queue.push_front(entry.into_pack());
+        }
+    }
+
+    /// The records of a pack go one by one, before everything that has not been written.
+    pub(super) fn queue_singly(&mut self, id: ProducerId, pack: Pack) {
+        let producer = self.producer_mut(id);
+        let singles: Vec<Pack> = pack.into_singles().collect();
+        for single in singles.into_iter().rev() {
+            producer.queue.push_front(single);
+        }
+    }
+
+    /// Hands the one record of a pack to the owner, who decides its fate.
+    pub(super) fn refuse(&mut self, id: ProducerId, pack: Pack, error: Error, too_large: bool) {
+        let (record, duty, charge) = pack.into_only();
+        self.producer_mut(id).resolved += 1;
+        self.facts.refused_records.add(1);
+        self.facts.in_flight_records.sub(1);
+        self.facts.in_flight_bytes.sub(charge.bytes as u64);
+        if duty.handle.is_fenced() {
+            self.facts.fenced_records.add(1);
+            self.freed += charge;
+            duty.handle.give_back();
+            return;
+        }
+        let refused = Refused { producer: id, record, duty, charge, error, too_large };
+        self.event(Event::Refused(Box::new(refused)));
+    }
+
+    /// Frees what a refused record was charged for, once its fate is decided without another send.
+    pub fn release(&mut self, charge: super::Charge) {
+        self.freed += charge;
+    }
+
+    /// After an interruption: entries that were written and hold nothing that may still be sent leave the queue.
+    pub(super) fn drop_lost(&mut self, id: ProducerId) {
+        let resend = self.settings.resend;
+        let pending = std::mem::take(&mut self.producer_mut(id).pending);
+        for entry in pending {
+            let written = entry.writes > 0;
+            if !written || (resend && !entry.duties.all_fenced()) {
+                self.producer_mut(id).pending.push_back(entry);
+                continue;
+            }
+            let (count, charge) = (entry.len(), entry.charge());
+            if resend {
+                self.facts.fenced_records.add(count as u64);
+                entry.duties.give_back();
+            } else {
+                // Settled includes unknown: the shard goes on, the loss is counted.
+                self.facts.lost_records.add(count as u64);
+                entry.duties.ack();
+            }
+            self.producer_mut(id).resolved += count as u64;
+            self.free(count, charge);
+        }
+    }
+}

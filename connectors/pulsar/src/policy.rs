@@ -1,0 +1,128 @@
+//! What becomes of a record that cannot be stored: its partition stops, it is dropped, or it goes to the dead letter topic.
+//!
+//! Only the culprit is judged. A dead letter that is refused itself stops its partition, whatever was chosen.
+
+use crate::facts::Facts;
+use crate::machine::{Duty, Refused};
+use crate::topic::TopicName;
+use connector_sdk::{Error, ErrorKind, OnRecordError, Properties, Record};
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use tracing::{error, warn};
+
+/// Bytes of a payload that is too large which its dead letter shows.
+const FIRST_BYTES: usize = 1_024;
+/// Properties of a record that is too large are carried over up to this many bytes.
+const CARRIED_PROPERTIES: usize = 16 * 1_024;
+
+/// The choice, with what it needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Policy {
+    choice: OnRecordError,
+    dead_letter_topic: Option<TopicName>,
+}
+
+/// What the policy says.
+pub(crate) enum Fate {
+    /// The handle has been resolved.
+    Decided,
+    /// To be published instead; its receipt settles the record.
+    DeadLetter {
+        record: Record,
+        duty: Duty,
+    },
+}
+
+impl Policy {
+    /// `fail` cannot be kept when checkpoints pass a record before it is sent: it acts as `drop` then.
+    pub(crate) fn new(choice: OnRecordError, dead_letter_topic: Option<TopicName>, checkpoints_first: bool) -> Self {
+        let choice = if checkpoints_first && choice == OnRecordError::Fail { OnRecordError::Drop } else { choice };
+        Self { choice, dead_letter_topic }
+    }
+
+    pub(crate) fn dead_letter_topic(&self) -> Option<&TopicName> {
+        self.dead_letter_topic.as_ref()
+    }
+
+    pub(crate) fn judge(&self, topic: &str, refused: Refused, from_dead_letters: bool, facts: &Facts) -> Fate {
+        let Refused { record, duty, error, too_large, .. } = refused;
+        let (partition, label) = (duty.partition.clone(), record.label.to_string());
+        if from_dead_letters {
+            error!(%partition, record = label, topic, %error, "the dead letter topic refuses the record");
+            duty.handle.fail(error.context(format!("the dead letter topic refuses record `{label}` of `{partition}`")));
+            return Fate::Decided;
+        }
+        match (self.choice, &self.dead_letter_topic) {
+            (OnRecordError::Drop, _) => {
+                warn!(%partition, record = label, size = record.value.len(), topic, %error, "record dropped");
+                facts.dropped_records.add(1);
+                duty.handle.ack();
+                Fate::Decided
+            }
+            (OnRecordError::DeadLetter, Some(_)) => {
+                warn!(%partition, record = label, size = record.value.len(), topic, %error, "record goes to the dead letter topic");
+                facts.dead_letters.add(1);
+                Fate::DeadLetter { record: dead_letter(topic, &partition, record, &error, too_large), duty }
+            }
+            (OnRecordError::Fail | OnRecordError::DeadLetter, _) => {
+                let size = record.value.len();
+                duty.handle.fail(name_record(&label, &partition, size, error));
+                Fate::Decided
+            }
+        }
+    }
+}
+
+fn name_record(label: &str, partition: &str, size: usize, error: Error) -> Error {
+    let named = error.context(format!("record `{label}` of `{partition}` ({size} bytes) cannot be stored"));
+    match named.kind() {
+        ErrorKind::Data => named,
+        _ => {
+            let hint = named.hint().map(str::to_owned);
+            let data = Error::new(ErrorKind::Data, named.message());
+            match hint {
+                Some(hint) => data.with_hint(hint),
+                None => data,
+            }
+        }
+    }
+}
+
+/// The message for the dead letter topic: the record with where it came from and why it is there; of one that is too large, its
+/// first bytes, size and SHA-256.
+fn dead_letter(topic: &str, partition: &str, record: Record, error: &Error, too_large: bool) -> Record {
+    let carried: usize = record.properties.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let mut properties = Properties::with_capacity(record.properties.len() + 8);
+    if !too_large || carried <= CARRIED_PROPERTIES {
+        for (name, value) in record.properties.iter() {
+            properties.push(name.clone(), value.clone());
+        }
+    }
+    properties.push("REAL_TOPIC", topic);
+    properties.push("deadLetter.partition", partition);
+    properties.push("deadLetter.record", record.label.to_string());
+    properties.push("deadLetter.reason", error.message());
+    let value = if too_large {
+        properties.push("deadLetter.size", record.value.len().to_string());
+        properties.push("deadLetter.sha256", sha256(&record.value));
+        properties.push("deadLetter.truncated", "true");
+        // A copy, so that the large payload is freed.
+        bytes::Bytes::copy_from_slice(&record.value[..record.value.len().min(FIRST_BYTES)])
+    } else {
+        record.value
+    };
+    let key = record.key.filter(|key| !too_large || key.len() <= CARRIED_PROPERTIES);
+    Record { value, key, event_time: record.event_time, properties, sequence: record.sequence, label: record.label }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    let mut hex = String::with_capacity(64);
+    for byte in Sha256::digest(bytes) {
+        write!(hex, "{byte:02x}").expect("a String takes everything");
+    }
+    hex
+}
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+mod tests;
