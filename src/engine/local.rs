@@ -8,10 +8,10 @@ use super::report::RunReport;
 use super::state::InstanceState;
 use super::stop::{StopHandle, StopSignal};
 use bytestring::ByteString;
-use connector_sdk::{ByteBudget, Clock, Guarantee, Identity, Random, ReadySink, ReadySource, SinkContext, SourceContext, Task};
+use connector_sdk::{ByteBudget, Clock, Guarantee, Identity, OnRecordError, Random, ReadySink, ReadySource, SinkContext, SourceContext, Task};
 use std::sync::Arc;
 use std::time::Duration;
-use tracing::Instrument;
+use tracing::{Instrument, warn};
 
 /// A connector and how to run it in this process.
 pub struct LocalRun {
@@ -51,6 +51,13 @@ impl LocalRun {
     /// Starts all instances.
     pub fn start(self) -> Running {
         let settings = self.source.settings();
+        let on_record_error = match (self.guarantee, settings.on_record_error) {
+            (Guarantee::AtMostOnce, OnRecordError::Fail) => {
+                warn!("with ATMOST_ONCE a record that cannot be stored is dropped: its checkpoint is stored before it is sent, so `onRecordError` cannot be `fail`");
+                OnRecordError::Drop
+            }
+            (_, on_record_error) => on_record_error,
+        };
         let budget = ByteBudget::new(settings.receive_queue_bytes);
         let clock = Clock::system();
         let (handle, signal) = StopHandle::new(self.stop_timeout);
@@ -80,7 +87,7 @@ impl LocalRun {
                 sink_context: SinkContext {
                     identity: identity.clone(),
                     guarantee: self.guarantee,
-                    on_record_error: settings.on_record_error,
+                    on_record_error,
                     dead_letter_topic: settings.dead_letter_topic.clone(),
                     clock: clock.clone(),
                     random,

@@ -11,6 +11,8 @@ mod local;
 mod report;
 mod state;
 mod stop;
+#[cfg(test)]
+mod tests;
 
 pub use backoff::Backoff;
 pub use local::{LocalRun, Running};

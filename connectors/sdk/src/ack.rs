@@ -142,6 +142,13 @@ struct State<P> {
     failure: Option<(u64, Error)>,
 }
 
+impl<P: Clone> State<P> {
+    fn failure(&self) -> Option<(P, Error)> {
+        let (number, cause) = self.failure.as_ref()?;
+        Some((self.tracker.position(*number)?.clone(), cause.clone()))
+    }
+}
+
 impl<P: Clone + Send + Sync + 'static> Acknowledgements<P> {
     /// For a partition whose records are charged to `share` and may be written while `fence` stands.
     pub fn new(share: Share, fence: Fence) -> Arc<Self> {
@@ -179,25 +186,32 @@ impl<P: Clone + Send + Sync + 'static> Acknowledgements<P> {
 
     /// The earliest record that failed, with its position and the reason.
     pub fn failure(&self) -> Option<(P, Error)> {
-        let state = self.lock();
-        let (number, cause) = state.failure.as_ref()?;
-        Some((state.tracker.position(*number)?.clone(), cause.clone()))
-    }
-
-    /// Waits until something was resolved. Create it before looking at the state, await it after.
-    pub fn changed(&self) -> tokio::sync::futures::Notified<'_> {
-        self.changed.notified()
+        self.lock().failure()
     }
 
     /// Waits until no record is on its way any more (each settled, failed or given back).
     pub async fn quiet(&self) {
+        self.until(|state| (state.tracker.pending() == 0).then_some(())).await;
+    }
+
+    /// Waits until everything ever tracked is settled.
+    pub async fn settled(&self) {
+        self.until(|state| state.tracker.is_settled().then_some(())).await;
+    }
+
+    /// Waits until a record failed; gives the earliest, with its position and the reason.
+    pub async fn failed(&self) -> (P, Error) {
+        self.until(State::failure).await
+    }
+
+    async fn until<T>(&self, look: impl Fn(&State<P>) -> Option<T>) -> T {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             // Registered before the look, so that a change between look and wait is not missed.
             changed.as_mut().enable();
-            if self.read(AckTracker::pending) == 0 {
-                return;
+            if let Some(seen) = look(&self.lock()) {
+                return seen;
             }
             changed.await;
         }

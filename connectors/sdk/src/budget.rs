@@ -279,6 +279,14 @@ impl Reservation {
         }
     }
 
+    /// Holds more when the rules allow it now; says whether it does.
+    #[must_use = "nothing more is held when it says no"]
+    pub fn try_grow_by(&mut self, bytes: u64) -> bool {
+        let Some(mut more) = self.share.try_reserve(bytes) else { return false };
+        self.bytes += std::mem::take(&mut more.bytes);
+        true
+    }
+
     /// Holds more, whatever the rules say: for what has arrived already. May overshoot the pool.
     pub fn grow_by(&mut self, bytes: u64) {
         self.share.charge(bytes);

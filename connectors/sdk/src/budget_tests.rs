@@ -83,3 +83,15 @@ proptest! {
         prop_assert_eq!(budget.used(), 0);
     }
 }
+
+#[test]
+fn a_reservation_grows_only_as_far_as_the_rules_allow() {
+    let budget = ByteBudget::new(100);
+    let share = budget.share();
+    let mut held = share.try_reserve(60).unwrap();
+    assert!(held.try_grow_by(40));
+    assert!(!held.try_grow_by(1));
+    assert_eq!((held.bytes(), budget.used()), (100, 100));
+    drop(held);
+    assert_eq!(budget.used(), 0);
+}

@@ -52,6 +52,8 @@ pub struct SourceStatus {
     pub partitions_held: u64,
     /// Milliseconds behind the tip, of the partition that is farthest behind; none before the first answer.
     pub millis_behind: Option<u64>,
+    /// Records handed out beyond the stored checkpoints: a crash now would bring them again (ATMOST_ONCE: might lose them).
+    pub beyond_checkpoint: u64,
     /// Partitions that stand at a record that cannot be stored.
     pub parked: Vec<ParkedShard>,
     /// What it is waiting for, when it is not running fully.

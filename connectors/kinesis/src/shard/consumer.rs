@@ -462,3 +462,9 @@ async fn fetch(retrieval: &mut Option<Box<dyn Retrieval>>) -> Result<Fetched, Fe
         None => std::future::pending().await,
     }
 }
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.deps.facts.release(self.lease.shard());
+    }
+}
