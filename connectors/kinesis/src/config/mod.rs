@@ -1,8 +1,14 @@
 //! The source's settings: what the connector's `configs` come to once they are checked. No network, no secrets in print.
 
+mod moment;
+mod resolve;
+mod scalars;
 mod source_config;
 
-pub use source_config::KinesisSourceConfig;
+pub use moment::Moment;
+pub use resolve::{DEFAULT_APPLICATION_PREFIX, default_application_name};
+pub use scalars::{Switch, Whole};
+pub use source_config::{InitialPositionInStream, KinesisSourceConfig, TableBilling};
 
 use connector_aws::ValidatedCredentials;
 use connector_sdk::OnRecordError;
