@@ -4,6 +4,9 @@
 //! record is settled and its `SHARD_END` is stored; what belongs to a lost lease is fenced off the wire; payloads arrive bit for
 //! bit. It never writes a row over a lease, never guesses a position, and never skips in silence.
 
+pub mod aggregation;
+mod plan;
+pub mod aws_api;
 pub mod config;
 pub mod coordinator;
 pub mod ids;
@@ -12,6 +15,5 @@ pub mod metrics;
 pub mod port;
 pub mod retrieval;
 
-mod aggregation;
 mod shard;
 mod source;

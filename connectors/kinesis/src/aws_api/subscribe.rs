@@ -1,0 +1,105 @@
+//! Enhanced fan-out on the SDK: one subscription, read frame by frame.
+
+use super::body::BodyTap;
+use super::connections::Place;
+use super::consumer::AwsConsumer;
+use super::frames::Frames;
+use super::{answer, fault, reads};
+use crate::ids::ShardId;
+use crate::port::StartAt;
+use crate::retrieval::{Event, ReadError, Subscription, Subscriptions};
+use aws_sdk_kinesis::types::StartingPosition;
+use aws_smithy_types::event_stream::Message;
+use connector_aws::AnsweredAt;
+use connector_sdk::Error;
+use futures_util::future::BoxFuture;
+use serde::Deserialize;
+
+impl Subscriptions for AwsConsumer {
+    fn subscribe<'a>(&'a self, shard: &'a ShardId, start: &'a StartAt) -> BoxFuture<'a, Result<Box<dyn Subscription>, ReadError>> {
+        Box::pin(self.subscribe_to_shard(shard, start))
+    }
+}
+
+impl AwsConsumer {
+    async fn subscribe_to_shard(&self, shard: &ShardId, start: &StartAt) -> Result<Box<dyn Subscription>, ReadError> {
+        let call = self.call("kinesis:SubscribeToShard");
+        let (kind, sequence, timestamp) = reads::in_request(start);
+        let position = StartingPosition::builder().r#type(kind).set_sequence_number(sequence).set_timestamp(timestamp).build();
+        let (answered, tap) = (AnsweredAt::new(), BodyTap::new(""));
+        let place = self.connections.place();
+        let request = place
+            .subscribe_to_shard()
+            .consumer_arn(&self.arn)
+            .shard_id(shard.as_str())
+            .starting_position(position.expect("the type is set"))
+            .customize()
+            .interceptor(answered.clone())
+            .interceptor(tap.clone());
+        request.send().await.map_err(|error| fault::of_start(&call, start, &answered, &error))?;
+        let subject = format!("`kinesis:SubscribeToShard` of consumer `{}` on shard `{shard}`", self.name);
+        let Some(body) = tap.take() else {
+            return Err(ReadError::Failed(Error::transient(format!("{subject} was answered without a body"))));
+        };
+        Ok(Box::new(AwsSubscription { frames: Frames::new(body), subject, _place: place }))
+    }
+}
+
+/// A subscription that stands, and its place on a connection.
+struct AwsSubscription {
+    frames: Frames,
+    subject: String,
+    _place: Place,
+}
+
+impl Subscription for AwsSubscription {
+    fn announced(&mut self) -> BoxFuture<'_, Result<Option<u64>, ReadError>> {
+        Box::pin(async {
+            let announced = self.frames.announced().await;
+            announced.map(|length| length.map(|length| answer::decoding_cost(length as u64))).map_err(|error| self.failed(error))
+        })
+    }
+
+    fn event(&mut self) -> BoxFuture<'_, Result<Option<Event>, ReadError>> {
+        Box::pin(async {
+            let message = self.frames.frame().await.map_err(|error| self.failed(error))?;
+            match header(&message, ":message-type") {
+                Some("event") if header(&message, ":event-type") == Some("SubscribeToShardEvent") => {
+                    answer::event(message.payload()).map(Some).map_err(|error| self.failed(error))
+                }
+                Some("exception") => {
+                    let code = header(&message, ":exception-type").unwrap_or("an exception without a name");
+                    Err(fault::of_event(&self.subject, code, &said(message.payload())))
+                }
+                Some("error") => {
+                    let code = header(&message, ":error-code").unwrap_or("an error without a name");
+                    Err(fault::of_event(&self.subject, code, header(&message, ":error-message").unwrap_or("no reason was given")))
+                }
+                // The answer's own head, and whatever the service adds one day.
+                _ => Ok(None),
+            }
+        })
+    }
+}
+
+impl AwsSubscription {
+    fn failed(&self, error: Error) -> ReadError {
+        ReadError::Failed(error.context(&self.subject))
+    }
+}
+
+fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
+    let header = message.headers().iter().find(|header| header.name().as_str() == name)?;
+    header.value().as_string().ok().map(|text| text.as_str())
+}
+
+/// The service's own words in an exception.
+fn said(payload: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Exception {
+        #[serde(alias = "Message")]
+        message: Option<String>,
+    }
+    let exception: Option<Exception> = serde_json::from_slice(payload).ok();
+    exception.and_then(|exception| exception.message).unwrap_or_else(|| "no reason was given".to_owned())
+}
