@@ -67,7 +67,8 @@ impl AccessRules {
         if !listed && !issued || self.only_issued_sessions && call.service != Service::Sts && !issued {
             return refuse(unrecognized, "The security token included in the request is invalid.".to_owned());
         }
-        let denies = |rule: &&Denied| rule.service == call.service && rule.operation.as_deref().is_none_or(|operation| operation == call.operation);
+        let denies =
+            |rule: &&Denied| rule.service == call.service && rule.operation.as_deref().is_none_or(|operation| operation == call.operation);
         self.denied.iter().find(denies)?;
         let action = format!("{}:{}", call.service.as_str(), call.operation);
         refuse("AccessDeniedException", format!("User: {key} is not authorized to perform: {action}"))

@@ -45,8 +45,8 @@ impl Kinesis {
     pub fn get_shard_iterator(&mut self, stream: &str, shard: ShardId, start: &StartingPosition) -> Result<String, KinesisError> {
         self.tick();
         let position = self.position(stream, shard, start)?;
-        let created = self.stream_ref(stream)?.created_at;
-        Ok(self.iterator_token(stream, created, shard, position))
+        let incarnation = self.stream_ref(stream)?.incarnation;
+        Ok(self.iterator_token(stream, incarnation, shard, position))
     }
 
     /// How many records of the shard lie before `start`.
@@ -76,8 +76,8 @@ impl Kinesis {
     }
 
     /// Signs a token for the present moment.
-    pub(super) fn iterator_token(&self, stream: &str, created: Millis, shard: ShardId, position: u64) -> String {
-        let claims = format!("{}|{}|{}|{}|{}", created, shard.0, position, self.now(), stream);
+    pub(super) fn iterator_token(&self, stream: &str, incarnation: u64, shard: ShardId, position: u64) -> String {
+        let claims = format!("{}|{}|{}|{}|{}", incarnation, shard.0, position, self.now(), stream);
         let signature = self.signature(&claims);
         URL_SAFE_NO_PAD.encode(format!("{signature}|{claims}"))
     }
@@ -92,7 +92,7 @@ impl Kinesis {
         }
         let mut fields = claims.splitn(5, '|');
         let mut number = || fields.next().and_then(|field| field.parse::<i64>().ok()).ok_or_else(invalid);
-        let (created, shard, position, issued) = (number()?, number()?, number()?, number()?);
+        let (incarnation, shard, position, issued) = (number()?, number()?, number()?, number()?);
         let stream = fields.next().ok_or_else(invalid)?.to_owned();
         let age = self.now() - issued;
         if age > self.settings.iterator_ms {
@@ -103,7 +103,7 @@ impl Kinesis {
             )));
         }
         let found = self.stream_ref(&stream)?;
-        if found.created_at != created {
+        if found.incarnation != incarnation.unsigned_abs() {
             // The token is of a stream of the same name that is gone.
             return Err(self.no_stream(&stream));
         }

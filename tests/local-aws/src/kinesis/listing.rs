@@ -5,10 +5,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::Kinesis;
 use super::error::{ErrorKind, KinesisError};
 use super::shard::{Shard, ShardId};
 use super::stream::{Stream, StreamStatus};
-use super::Kinesis;
 use crate::clock::Millis;
 
 /// Most shards which a caller may ask for on a page.
@@ -81,12 +81,12 @@ impl Kinesis {
         }
         let mut fields = claims.splitn(7, '|');
         let mut number = || fields.next().and_then(|field| field.parse::<i64>().ok()).ok_or_else(invalid);
-        let (issued, as_of, created, after, kind, argument) = (number()?, number()?, number()?, number()?, number()?, number()?);
+        let (issued, as_of, incarnation, after, kind, argument) = (number()?, number()?, number()?, number()?, number()?, number()?);
         let stream = fields.next().ok_or_else(invalid)?.to_owned();
         if self.now() - issued > self.settings.page_token_ms {
             return Err(ErrorKind::ExpiredNextToken.because("NextToken is expired: begin the listing again"));
         }
-        if self.stream_ref(&stream)?.created_at != created {
+        if self.stream_ref(&stream)?.incarnation != incarnation.unsigned_abs() {
             return Err(self.no_stream(&stream));
         }
         let filter = match kind {
@@ -132,7 +132,7 @@ impl Kinesis {
             Some(ShardFilter::FromTrimHorizon) => (4, 0),
             Some(ShardFilter::FromTimestamp(at)) => (5, at),
         };
-        let claims = format!("{}|{as_of}|{}|{}|{kind}|{argument}|{}", self.now(), stream.created_at, after.0, stream.name);
+        let claims = format!("{}|{as_of}|{}|{}|{kind}|{argument}|{}", self.now(), stream.incarnation, after.0, stream.name);
         URL_SAFE_NO_PAD.encode(format!("{}|{claims}", self.signature(&claims)))
     }
 }

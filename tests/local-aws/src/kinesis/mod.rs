@@ -51,6 +51,10 @@ pub struct Kinesis {
     /// The last successful subscribe of a consumer (by ARN) to a shard.
     subscribed: HashMap<(String, ShardId), (Millis, SubscriptionId)>,
     next_subscription: u64,
+    /// How many streams were created.
+    incarnations: u64,
+    /// The highest generation among shards of streams that are gone.
+    generation: u64,
 }
 
 impl Kinesis {
@@ -64,6 +68,8 @@ impl Kinesis {
             subscriptions: HashMap::new(),
             subscribed: HashMap::new(),
             next_subscription: 0,
+            incarnations: 0,
+            generation: 0,
         }
     }
 
@@ -146,3 +152,6 @@ fn check_name(field: &str, name: &str) -> Result<(), KinesisError> {
         )))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,10 @@
 //! Writing records.
 
+use super::Kinesis;
 use super::error::{ErrorKind, KinesisError};
 use super::hash_key::hash_of;
 use super::records::{NewRecord, Placed};
 use super::stream::{Stream, StreamStatus};
-use super::Kinesis;
 use crate::clock::Millis;
 
 /// Most records of one PutRecords.
@@ -78,9 +78,8 @@ impl Kinesis {
 
 fn check_record(stream: &Stream, record: &NewRecord, sizes: bool) -> Result<(), KinesisError> {
     if !(1..=256).contains(&record.partition_key.chars().count()) {
-        return Err(ErrorKind::Validation.because(
-            "1 validation error detected: value at 'partitionKey' failed to satisfy constraint: 1 to 256 characters",
-        ));
+        return Err(ErrorKind::Validation
+            .because("1 validation error detected: value at 'partitionKey' failed to satisfy constraint: 1 to 256 characters"));
     }
     if sizes && record.size() > stream.max_record_bytes {
         return Err(ErrorKind::Validation.because(format!(
@@ -101,8 +100,9 @@ impl Stream {
         let shard = self.shard_for(hash);
         if limited {
             if !shard.write_bytes.admits(size, now) || !shard.write_records.admits(1.0, now) {
-                return Err(ErrorKind::ProvisionedThroughputExceeded
-                    .because(format!("Rate exceeded for shard {} in stream {name}.", shard.id)));
+                return Err(
+                    ErrorKind::ProvisionedThroughputExceeded.because(format!("Rate exceeded for shard {} in stream {name}.", shard.id))
+                );
             }
             shard.write_bytes.take(size, now);
             shard.write_records.take(1.0, now);

@@ -3,13 +3,13 @@
 //! Promises rule by rule: at most 10,000 records and 10 MiB an answer; the next iterator is absent if and only if child shards are given, which happens
 //! on the answer that delivers the last record of a closed shard, or after it; the distance behind the tip is 0 only at the tip.
 
+use super::Kinesis;
 use super::canned::CannedBatch;
 use super::error::{ErrorKind, KinesisError};
 use super::hash_key::HashRange;
 use super::records::StoredRecord;
 use super::shard::{Shard, ShardId};
 use super::stream::{Stream, index_of};
-use super::Kinesis;
 use crate::clock::Millis;
 
 /// Most records of an answer.
@@ -92,7 +92,7 @@ impl Kinesis {
         let now = self.now();
         let limited = self.settings.limits.reads;
         let stream = self.stream_mut(&state.stream)?;
-        let (retention, created) = (stream.retention, stream.created_at);
+        let (retention, incarnation) = (stream.retention, stream.incarnation);
         let limited = limited && stream.canned.is_none();
         let name = stream.name.clone();
         let shard = stream.shard_mut(state.shard, now)?;
@@ -104,13 +104,8 @@ impl Kinesis {
         if limited {
             account_read(&mut stream.shards[index_of(state.shard)], page.bytes, now);
         }
-        let next_iterator = page.children.is_empty().then(|| self.iterator_token(&name, created, state.shard, page.next));
-        Ok(GetRecordsAnswer {
-            records: page.records,
-            next_iterator,
-            millis_behind_latest: page.millis_behind,
-            child_shards: page.children,
-        })
+        let next_iterator = page.children.is_empty().then(|| self.iterator_token(&name, incarnation, state.shard, page.next));
+        Ok(GetRecordsAnswer { records: page.records, next_iterator, millis_behind_latest: page.millis_behind, child_shards: page.children })
     }
 }
 

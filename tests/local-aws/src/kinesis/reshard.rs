@@ -2,11 +2,11 @@
 //!
 //! Promises that the open shards tile the hash space at every instant and that every shard but a first one names its parents.
 
+use super::Kinesis;
 use super::error::{ErrorKind, KinesisError};
 use super::hash_key::{HashRange, even_start};
 use super::shard::ShardId;
 use super::stream::{Change, Stream, StreamStatus, index_of};
-use super::Kinesis;
 use crate::clock::Millis;
 
 impl Kinesis {
@@ -45,11 +45,14 @@ impl Kinesis {
         let found = self.active_stream(stream)?;
         let (one, other) = (found.shard(shard, now)?, found.shard(adjacent, now)?);
         if !one.is_open() || !other.is_open() {
-            return Err(ErrorKind::InvalidArgument.because(format!("Shards {shard} and {adjacent} in stream {stream} must both be open to be merged")));
+            return Err(ErrorKind::InvalidArgument
+                .because(format!("Shards {shard} and {adjacent} in stream {stream} must both be open to be merged")));
         }
         let touching = |low: HashRange, high: HashRange| low.end.checked_add(1) == Some(high.start);
         if !touching(one.range, other.range) && !touching(other.range, one.range) {
-            return Err(ErrorKind::InvalidArgument.because(format!("Shards {shard} and {adjacent} in stream {stream} are not an adjacent pair")));
+            return Err(
+                ErrorKind::InvalidArgument.because(format!("Shards {shard} and {adjacent} in stream {stream} are not an adjacent pair"))
+            );
         }
         found.begin(&[(due, Change::Merge { left: shard, right: adjacent })], due);
         self.tick();

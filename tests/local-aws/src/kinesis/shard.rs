@@ -137,13 +137,7 @@ impl Shard {
     pub(crate) fn append(&mut self, record: NewRecord, encrypted: bool, now: Millis) -> SequenceNumber {
         let sequence_number = self.number(self.records.len() as u64 + 1);
         let arrived_at = self.records.last().map_or(now, |last| last.arrived_at.max(now));
-        self.records.push(StoredRecord {
-            sequence_number,
-            data: record.data,
-            partition_key: record.partition_key,
-            arrived_at,
-            encrypted,
-        });
+        self.records.push(StoredRecord { sequence_number, data: record.data, partition_key: record.partition_key, arrived_at, encrypted });
         self.wake();
         sequence_number
     }

@@ -43,13 +43,25 @@ impl StreamStatus {
 pub(crate) enum Change {
     Created,
     Deleted,
-    Split { shard: ShardId, at: u128 },
-    Merge { left: ShardId, right: ShardId },
+    Split {
+        shard: ShardId,
+        at: u128,
+    },
+    Merge {
+        left: ShardId,
+        right: ShardId,
+    },
     /// Splits at every even boundary of the target that is not one yet.
-    EvenSplits { target: u32 },
+    EvenSplits {
+        target: u32,
+    },
     /// Merges away every boundary that is not one of the target.
-    EvenMerges { target: u32 },
-    Encryption { key: Option<String> },
+    EvenMerges {
+        target: u32,
+    },
+    Encryption {
+        key: Option<String>,
+    },
     /// Ends UPDATING.
     Updated,
 }
@@ -82,14 +94,16 @@ pub struct Stream {
     /// The open shards by the start of their range.
     open: Vec<ShardId>,
     /// Generations handed out; grows with every shard so that children's numbers lie above their parents'.
-    generation: u64,
+    pub(crate) generation: u64,
+    /// Tells this stream from earlier ones of the same name; tokens carry it.
+    pub(crate) incarnation: u64,
     pub(crate) pending: Vec<(Millis, Change)>,
     pub(crate) canned: Option<Canned>,
 }
 
 impl Stream {
     /// A stream without shards.
-    pub(crate) fn new(name: &str, arn: String, now: Millis) -> Self {
+    pub(crate) fn new(name: &str, arn: String, incarnation: u64, generation: u64, now: Millis) -> Self {
         Self {
             name: name.to_owned(),
             arn,
@@ -103,7 +117,8 @@ impl Stream {
             consumers: BTreeMap::new(),
             shards: Vec::new(),
             open: Vec::new(),
-            generation: now.unsigned_abs(),
+            generation,
+            incarnation,
             pending: Vec::new(),
             canned: None,
         }

@@ -31,7 +31,8 @@ impl Kinesis {
         }
         let now = self.now();
         let arn = format!("arn:aws:kinesis:{}:{}:stream/{name}", self.settings.region, self.settings.account);
-        let mut stream = Stream::new(name, arn, now);
+        self.incarnations += 1;
+        let mut stream = Stream::new(name, arn, self.incarnations, self.generation, now);
         stream.on_demand = shards.is_none();
         stream.tags = tags;
         for index in 0..u128::from(count) {
@@ -65,9 +66,8 @@ impl Kinesis {
         let due = self.now() + self.settings.delete_stream_ms;
         let stream = self.stream_mut(name)?;
         if !with_consumers && !stream.consumers.is_empty() {
-            return Err(ErrorKind::ResourceInUse.because(format!(
-                "Stream {name} has registered consumers: deregister them, or set EnforceConsumerDeletion"
-            )));
+            return Err(ErrorKind::ResourceInUse
+                .because(format!("Stream {name} has registered consumers: deregister them, or set EnforceConsumerDeletion")));
         }
         stream.status = StreamStatus::Deleting;
         stream.pending = vec![(due, Change::Deleted)];
@@ -88,7 +88,9 @@ impl Kinesis {
         }
         if (increase && wanted < present) || (!increase && wanted > present) {
             let way = if increase { "lower" } else { "higher" };
-            return Err(ErrorKind::InvalidArgument.because(format!("RetentionPeriodHours {hours} is {way} than the present {}", present / HOUR)));
+            return Err(
+                ErrorKind::InvalidArgument.because(format!("RetentionPeriodHours {hours} is {way} than the present {}", present / HOUR))
+            );
         }
         stream.retention = wanted;
         Ok(())
@@ -153,10 +155,8 @@ impl Kinesis {
         if stream.status == StreamStatus::Active {
             Ok(stream)
         } else {
-            Err(ErrorKind::ResourceInUse.because(format!(
-                "Stream {name} under account {account} not ACTIVE, instead in state {}",
-                stream.status.as_str()
-            )))
+            Err(ErrorKind::ResourceInUse
+                .because(format!("Stream {name} under account {account} not ACTIVE, instead in state {}", stream.status.as_str())))
         }
     }
 
@@ -178,6 +178,8 @@ impl Kinesis {
         }
         for name in gone {
             if let Some(stream) = self.streams.remove(&name) {
+                // A later stream of this name begins above, so that old numbers are never taken for its own.
+                self.generation = self.generation.max(stream.generation);
                 stream.shards.iter().for_each(super::Shard::wake);
             }
         }

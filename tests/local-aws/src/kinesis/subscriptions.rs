@@ -5,6 +5,7 @@
 
 use tokio::sync::watch;
 
+use super::Kinesis;
 use super::consumers::{ConsumerName, ConsumerStatus};
 use super::error::{ErrorKind, KinesisError};
 use super::iterators::StartingPosition;
@@ -13,7 +14,6 @@ use super::read::{ChildShard, RecordBatch};
 use super::sequence::SequenceNumber;
 use super::shard::{READ_BYTES, ShardId};
 use super::stream::index_of;
-use super::Kinesis;
 use crate::clock::Millis;
 
 /// A subscription of the machine.
@@ -49,7 +49,7 @@ pub enum SubscriptionStep {
 #[derive(Debug)]
 pub(super) struct Subscription {
     stream: String,
-    stream_created: Millis,
+    incarnation: u64,
     consumer: String,
     consumer_arn: String,
     shard: ShardId,
@@ -76,7 +76,8 @@ impl Kinesis {
         let (stream, consumer) = self.find_consumer(&ConsumerName::Arn(consumer_arn))?;
         let status = self.stream_ref(&stream)?.consumers[&consumer].status;
         if status != ConsumerStatus::Active {
-            return Err(ErrorKind::ResourceInUse.because(format!("Consumer {consumer} of stream {stream} is not ACTIVE, it is {}", status.as_str())));
+            return Err(ErrorKind::ResourceInUse
+                .because(format!("Consumer {consumer} of stream {stream} is not ACTIVE, it is {}", status.as_str())));
         }
         let position = self.position(&stream, shard, start)?;
         let pair = (consumer_arn.to_owned(), shard);
@@ -100,7 +101,7 @@ impl Kinesis {
         source.wake();
         let changes = source.watch();
         let subscription = Subscription {
-            stream_created: found.created_at,
+            incarnation: found.incarnation,
             stream,
             consumer,
             consumer_arn: consumer_arn.to_owned(),
@@ -147,13 +148,15 @@ impl Kinesis {
             return SubscriptionStep::End;
         };
         if subscription.taken_over {
-            return SubscriptionStep::Failed(ErrorKind::ResourceInUse.because(format!(
-                "Another subscription of {} to {} took over",
-                subscription.consumer_arn, subscription.shard
-            )));
+            return SubscriptionStep::Failed(
+                ErrorKind::ResourceInUse
+                    .because(format!("Another subscription of {} to {} took over", subscription.consumer_arn, subscription.shard)),
+            );
         }
-        let gone = |what: &str, name: &str| SubscriptionStep::Failed(ErrorKind::ResourceNotFound.because(format!("{what} {name} does not exist")));
-        let Some(stream) = self.streams.get_mut(&subscription.stream).filter(|stream| stream.created_at == subscription.stream_created) else {
+        let gone =
+            |what: &str, name: &str| SubscriptionStep::Failed(ErrorKind::ResourceNotFound.because(format!("{what} {name} does not exist")));
+        let Some(stream) = self.streams.get_mut(&subscription.stream).filter(|stream| stream.incarnation == subscription.incarnation)
+        else {
             return gone("Stream", &subscription.stream);
         };
         if stream.consumers.get(&subscription.consumer).is_none_or(|consumer| consumer.arn != subscription.consumer_arn) {

@@ -102,7 +102,11 @@ impl Account {
     pub(crate) fn request_counts(&self) -> RequestCounts {
         let counts = lock(&self.counts);
         RequestCounts {
-            by_operation: counts.operations.iter().map(|((service, operation), count)| (format!("{service}.{operation}"), *count)).collect(),
+            by_operation: counts
+                .operations
+                .iter()
+                .map(|((service, operation), count)| (format!("{service}.{operation}"), *count))
+                .collect(),
             by_access_key_id: counts.keys.iter().map(|(key, count)| (key.clone(), *count)).collect(),
         }
     }

@@ -120,14 +120,19 @@ pub(super) fn answer(account: &Arc<Account>, method: &Method, uri: &Uri, body: &
             let name = query("stream").unwrap_or_default();
             match account.kinesis().stream(&name) {
                 Some(stream) => tell(200, &records(stream)),
-                None => tell(404, &json!({ "error": format!("there is no stream `{name}`; name one as in `/_control/records?stream=orders`") })),
+                None => {
+                    tell(404, &json!({ "error": format!("there is no stream `{name}`; name one as in `/_control/records?stream=orders`") }))
+                }
             }
         }
         (&Method::GET, "/_control/metrics") => tell(200, &*account.datums()),
         (&Method::GET, "/_control/requests") => tell(200, &account.request_counts()),
         (&Method::GET, "/_control/assumed") => tell(200, account.sts().assumed()),
         (&Method::GET, "/_control/settings") => tell(200, account.kinesis().settings()),
-        _ => tell(404, &json!({ "error": "known: POST /_control; GET /_control/records?stream=, /_control/metrics, /_control/requests, /_control/assumed, /_control/settings" })),
+        _ => tell(
+            404,
+            &json!({ "error": "known: POST /_control; GET /_control/records?stream=, /_control/metrics, /_control/requests, /_control/assumed, /_control/settings" }),
+        ),
     }
 }
 

@@ -63,7 +63,11 @@ struct Received {
 }
 
 /// Answers a request, or cuts the connection.
-pub(crate) async fn answer(account: &Arc<Account>, connection: &CancellationToken, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
+pub(crate) async fn answer(
+    account: &Arc<Account>,
+    connection: &CancellationToken,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Cut> {
     let (head, body) = request.into_parts();
     let id = account.next_request();
     let finish = |reply: Reply| Ok(reply.into_response(account.clock.now(), id));
@@ -177,7 +181,9 @@ fn put_metric_data(account: &Account, received: &Received, access_key_id: &str) 
         Ok(datums) => {
             account.datums().extend(datums);
             match received.protocol {
-                Protocol::RpcCbor => Reply { protocol: Some("rpc-v2-cbor"), ..Reply::new(200, "application/cbor", Format::Cbor.write(&map([]))) },
+                Protocol::RpcCbor => {
+                    Reply { protocol: Some("rpc-v2-cbor"), ..Reply::new(200, "application/cbor", Format::Cbor.write(&map([]))) }
+                }
                 Protocol::CloudWatchJson => Reply::new(200, "application/x-amz-json-1.0", "{}"),
                 _ => Reply::new(
                     200,
@@ -226,7 +232,8 @@ fn error_reply(protocol: Protocol, code: &str, message: &str, status: Option<u16
 fn recognise(headers: &HeaderMap, path: &str, body: Bytes) -> Option<Received> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let content_type = text("content-type");
-    let received = |protocol, operation: &str, body| Some(Received { protocol, operation: operation.to_owned(), body, form: HashMap::new() });
+    let received =
+        |protocol, operation: &str, body| Some(Received { protocol, operation: operation.to_owned(), body, form: HashMap::new() });
     if let Some((service, operation)) = text("x-amz-target").split_once('.') {
         let protocol = match service {
             "Kinesis_20131202" if content_type.starts_with("application/x-amz-cbor") => Protocol::Kinesis(Format::Cbor),
@@ -260,7 +267,8 @@ fn table_name(body: &[u8]) -> Option<String> {
 
 /// The key id in `Authorization: AWS4-HMAC-SHA256 Credential=<key id>/..`; empty for an unsigned request.
 fn access_key_id(headers: &HeaderMap) -> &str {
-    let credential = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|text| text.split_once("Credential="));
+    let credential =
+        headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|text| text.split_once("Credential="));
     credential.and_then(|(_, rest)| rest.split_once('/')).map_or("", |(key, _)| key)
 }
 

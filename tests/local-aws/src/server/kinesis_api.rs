@@ -15,7 +15,8 @@ use crate::faults::FaultAction;
 use crate::kinesis::{ConsumerName, ErrorKind, GetRecordsAnswer, KinesisError, ListShardsRequest, PutOutcome, ShardPage};
 use crate::wire::records::{cbor_head, cbor_text, write_records};
 use crate::wire::requests::{
-    CreateStream, GetRecords, Paging, PutRecord, PutRecords, Start, StreamChange, StreamTarget, SubscribeToShard, hash_key, missing, shard_id,
+    CreateStream, GetRecords, Paging, PutRecord, PutRecords, Start, StreamChange, StreamTarget, SubscribeToShard, hash_key, missing,
+    shard_id,
 };
 use crate::wire::value::{Format, count, list, map, optional};
 
@@ -144,7 +145,9 @@ impl Api<'_> {
                 let start = start.parse()?;
                 Ok(map([("ShardIterator", self.account.kinesis().get_shard_iterator(&stream, shard, &start)?.into())]))
             }
-            "RegisterStreamConsumer" | "DescribeStreamConsumer" | "ListStreamConsumers" | "DeregisterStreamConsumer" => self.consumers(operation),
+            "RegisterStreamConsumer" | "DescribeStreamConsumer" | "ListStreamConsumers" | "DeregisterStreamConsumer" => {
+                self.consumers(operation)
+            }
             "AddTagsToStream" | "ListTagsForStream" | "RemoveTagsFromStream" => self.tags(operation),
             _ => self.change_stream(operation),
         }
@@ -181,7 +184,8 @@ impl Api<'_> {
             // A summary in the list has these entries alone.
             let listed = ["StreamName", "StreamARN", "StreamStatus", "StreamModeDetails", "StreamCreationTimestamp"];
             let entries = summary.into_map().unwrap_or_default();
-            summaries.push(Value::Map(entries.into_iter().filter(|(key, _)| key.as_text().is_some_and(|key| listed.contains(&key))).collect()));
+            summaries
+                .push(Value::Map(entries.into_iter().filter(|(key, _)| key.as_text().is_some_and(|key| listed.contains(&key))).collect()));
         }
         Ok(map([
             ("StreamNames", list(page.iter().map(|name| name.as_str().into()))),
@@ -287,7 +291,10 @@ impl Api<'_> {
                 let most = request.max_results.unwrap_or(100).max(1);
                 let next = left.get(most.saturating_sub(1)).filter(|_| left.len() > most).map(|last| last.name.clone());
                 left.truncate(most);
-                Ok(map([("Consumers", list(left.iter().map(|consumer| describe::consumer(consumer, None)))), ("NextToken", optional(next))]))
+                Ok(map([
+                    ("Consumers", list(left.iter().map(|consumer| describe::consumer(consumer, None)))),
+                    ("NextToken", optional(next)),
+                ]))
             }
         }
     }
@@ -312,8 +319,15 @@ impl Api<'_> {
 
     fn change_stream(&self, operation: &str) -> Result<Value, Refusal> {
         let (stream, change): (String, StreamChange) = match operation {
-            "DeleteStream" | "SplitShard" | "MergeShards" | "UpdateShardCount" | "IncreaseStreamRetentionPeriod" | "DecreaseStreamRetentionPeriod"
-            | "UpdateMaxRecordSize" | "StartStreamEncryption" | "StopStreamEncryption" => (self.stream()?, self.read()?),
+            "DeleteStream"
+            | "SplitShard"
+            | "MergeShards"
+            | "UpdateShardCount"
+            | "IncreaseStreamRetentionPeriod"
+            | "DecreaseStreamRetentionPeriod"
+            | "UpdateMaxRecordSize"
+            | "StartStreamEncryption"
+            | "StopStreamEncryption" => (self.stream()?, self.read()?),
             _ => return Err(Refusal::Unknown),
         };
         let mut kinesis = self.account.kinesis();

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -77,7 +77,7 @@ async fn accept(listener: TcpListener, account: Arc<Account>, stop: Cancellation
         };
         match accepted {
             Ok((stream, _)) => {
-                tasks.spawn(serve(stream, Arc::clone(&account), stop.child_token()));
+                tasks.spawn(serve(stream, Arc::clone(&account), stop.child_token(), Tracked(tasks.clone())));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -88,12 +88,25 @@ async fn accept(listener: TcpListener, account: Arc<Account>, stop: Cancellation
     }
 }
 
+/// Starts the tasks which an HTTP/2 connection has for its streams where shutdown waits for them.
+#[derive(Clone, Debug)]
+struct Tracked(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Tracked
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}
+
 /// Serves one connection until it ends, is cut by a fault, or the server stops.
-async fn serve(stream: TcpStream, account: Arc<Account>, cut: CancellationToken) {
+async fn serve(stream: TcpStream, account: Arc<Account>, cut: CancellationToken, executor: Tracked) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set nodelay");
     }
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = auto::Builder::new(executor);
     // The `Date` of an answer is the machine's, not the wall clock's.
     builder.http1().auto_date_header(false).max_buf_size(1024 * 1024);
     builder

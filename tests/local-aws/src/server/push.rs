@@ -46,16 +46,14 @@ impl Drop for Push {
 }
 
 /// The answer that carries the subscription's events.
-pub(super) fn reply(account: &Arc<Account>, format: Format, id: SubscriptionId, changes: watch::Receiver<u64>, faults: &[FaultAction]) -> Reply {
-    let push = Push {
-        account: Arc::clone(account),
-        id,
-        changes,
-        format,
-        faults: faults.to_vec(),
-        events: 0,
-        state: State::Starting,
-    };
+pub(super) fn reply(
+    account: &Arc<Account>,
+    format: Format,
+    id: SubscriptionId,
+    changes: watch::Receiver<u64>,
+    faults: &[FaultAction],
+) -> Reply {
+    let push = Push { account: Arc::clone(account), id, changes, format, faults: faults.to_vec(), events: 0, state: State::Starting };
     let frames = futures_util::stream::unfold(push, |mut push| async move {
         let next = push.next_frame().await?;
         Some((next.map(Frame::data), push))
@@ -122,7 +120,8 @@ impl Push {
     }
 
     fn exception(&self, error: &KinesisError) -> Bytes {
-        let headers = [(":message-type", "exception"), (":exception-type", error.kind.code()), (":content-type", self.format.content_type())];
+        let headers =
+            [(":message-type", "exception"), (":exception-type", error.kind.code()), (":content-type", self.format.content_type())];
         let body = map([("__type", error.kind.code().into()), ("message", error.message.as_str().into())]);
         frame(&headers, |out| out.extend_from_slice(&self.format.write(&body))).into()
     }

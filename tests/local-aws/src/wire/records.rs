@@ -19,14 +19,28 @@ pub(crate) fn write_records(format: Format, batch: &RecordBatch, out: &mut Vec<u
                 if index > 0 {
                     out.push(b',');
                 }
-                json_record(record.sequence_number.as_bytes(), &record.data, &record.partition_key, record.arrived_at, record.encrypted, out);
+                json_record(
+                    record.sequence_number.as_bytes(),
+                    &record.data,
+                    &record.partition_key,
+                    record.arrived_at,
+                    record.encrypted,
+                    out,
+                );
             }
             out.push(b']');
         }
         (Format::Cbor, RecordBatch::Stored(records)) => {
             cbor_head(4, records.len() as u64, out);
             for record in records {
-                cbor_record(record.sequence_number.as_bytes(), &record.data, &record.partition_key, record.arrived_at, record.encrypted, out);
+                cbor_record(
+                    record.sequence_number.as_bytes(),
+                    &record.data,
+                    &record.partition_key,
+                    record.arrived_at,
+                    record.encrypted,
+                    out,
+                );
             }
         }
         (Format::Json, RecordBatch::Canned(batch)) => {

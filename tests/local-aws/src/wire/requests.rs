@@ -201,7 +201,8 @@ pub(crate) struct StreamChange {
 
 /// A parameter that must be there is not.
 pub(crate) fn missing(field: &str) -> KinesisError {
-    ErrorKind::Validation.because(format!("1 validation error detected: Value null at '{field}' failed to satisfy constraint: Member must not be null"))
+    ErrorKind::Validation
+        .because(format!("1 validation error detected: Value null at '{field}' failed to satisfy constraint: Member must not be null"))
 }
 
 pub(crate) fn shard_id(text: Option<&str>) -> Result<ShardId, KinesisError> {

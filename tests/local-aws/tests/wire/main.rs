@@ -3,5 +3,5 @@
 
 mod fan_out;
 mod neighbours;
-mod support;
 mod streams;
+mod support;

@@ -1,8 +1,6 @@
 //! DynamoDB, CloudWatch and STS beside Kinesis.
 
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
-};
+use aws_sdk_dynamodb::types::{AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
 use aws_sdk_kinesis::config::{BehaviorVersion, Region};
 use local_aws::LocalAws;
 
@@ -49,7 +47,9 @@ pub(crate) async fn create_table(client: &aws_sdk_dynamodb::Client) {
         .create_table()
         .table_name("leases")
         .billing_mode(BillingMode::PayPerRequest)
-        .attribute_definitions(AttributeDefinition::builder().attribute_name("leaseKey").attribute_type(ScalarAttributeType::S).build().unwrap())
+        .attribute_definitions(
+            AttributeDefinition::builder().attribute_name("leaseKey").attribute_type(ScalarAttributeType::S).build().unwrap(),
+        )
         .key_schema(KeySchemaElement::builder().attribute_name("leaseKey").key_type(KeyType::Hash).build().unwrap())
         .send()
         .await
@@ -125,7 +125,12 @@ async fn metrics_are_kept_small_or_zipped() {
 async fn an_assumed_role_is_recorded_with_its_life() {
     let local = start().await;
     let client = sts(&local);
-    let role = client.assume_role().role_arn("arn:aws:iam::000000000000:role/reader").role_session_name("one").external_id("x-1").duration_seconds(7);
+    let role = client
+        .assume_role()
+        .role_arn("arn:aws:iam::000000000000:role/reader")
+        .role_session_name("one")
+        .external_id("x-1")
+        .duration_seconds(7);
     let issued = role.send().await.unwrap().credentials.unwrap();
     let kept = &local.assumed()[0];
     assert_eq!(kept.issued_access_key_id, issued.access_key_id);

@@ -12,7 +12,9 @@ async fn records_put_are_read_back_bit_for_bit_and_in_order() {
     client.create_stream().stream_name("orders").shard_count(2).send().await.unwrap();
     let payload = |index: usize| (0..index * 7).map(|byte| (byte * 31 + index) as u8).collect::<Vec<u8>>();
     let entries = (0..100)
-        .map(|index| PutRecordsRequestEntry::builder().partition_key(format!("käse\"{index}")).data(Blob::new(payload(index))).build().unwrap())
+        .map(|index| {
+            PutRecordsRequestEntry::builder().partition_key(format!("käse\"{index}")).data(Blob::new(payload(index))).build().unwrap()
+        })
         .collect();
     let put = client.put_records().stream_name("orders").set_records(Some(entries)).send().await.unwrap();
     assert_eq!(put.failed_record_count, Some(0));
