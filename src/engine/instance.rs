@@ -17,6 +17,9 @@ use tracing::{error, info, warn};
 /// An instance that ran this long has recovered: its next failure starts with the shortest pause again.
 const RECOVERED_AFTER: Duration = Duration::from_secs(60);
 
+/// How long the end of a side may take that was opened in vain.
+const HALF_OPEN: Duration = Duration::from_secs(5);
+
 /// Everything one instance is made of.
 pub(super) struct Instance {
     pub(super) source: Arc<dyn ReadySource>,
@@ -33,15 +36,12 @@ impl Instance {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300), self.source_context.random.clone());
         let mut started = false;
         let report = loop {
-            let attempt = tokio::select! {
-                biased;
-                () = stop.asked() => break RunReport::default(),
-                opened = self.open() => opened,
-            };
+            let attempt = self.open(&mut stop).await;
             let began = Instant::now();
             let (origin, error, left) = match attempt {
-                Err((origin, error)) => (origin, error, RunReport::default()),
-                Ok((source, sink)) => {
+                Opened::Stopped => break RunReport::default(),
+                Opened::Failed(origin, error) => (origin, error, RunReport::default()),
+                Opened::Both(source, sink) => {
                     started = true;
                     self.state.opened(source.watch(), sink.watch());
                     self.state.enter(Phase::Running);
@@ -81,11 +81,47 @@ impl Instance {
         report
     }
 
-    /// Reaches both sides at once: what is wrong on either shows at the first start.
-    async fn open(&self) -> Result<(Box<dyn DynSource>, Box<dyn DynSink>), (FailureOrigin, Error)> {
-        let sink = async { self.sink.connect(self.sink_context.clone()).await.map_err(|error| (FailureOrigin::System, error)) };
-        let source = async { self.source.connect(self.source_context.clone()).await.map_err(|error| (FailureOrigin::Source, error)) };
-        let (source, sink) = tokio::try_join!(source, sink)?;
-        Ok((source, sink))
+    /// Reaches both sides at once: what is wrong on either shows at the first start. A side that was reached when the other failed,
+    /// or when a stop was asked for, is ended in order: a source holds partitions from the moment it is open.
+    async fn open(&self, stop: &mut StopSignal) -> Opened {
+        let (mut source, mut sink) = (None, None);
+        let outcome = {
+            let mut opening_sink = self.sink.connect(self.sink_context.clone());
+            let mut opening_source = self.source.connect(self.source_context.clone());
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stop.asked() => break Opened::Stopped,
+                    opened = &mut opening_sink, if sink.is_none() => match opened {
+                        Ok(opened) => sink = Some(opened),
+                        Err(error) => break Opened::Failed(FailureOrigin::System, error),
+                    },
+                    opened = &mut opening_source, if source.is_none() => match opened {
+                        Ok(opened) => source = Some(opened),
+                        Err(error) => break Opened::Failed(FailureOrigin::Source, error),
+                    },
+                }
+                if let (Some(_), Some(_)) = (&source, &sink)
+                    && let (Some(source), Some(sink)) = (source.take(), sink.take())
+                {
+                    break Opened::Both(source, sink);
+                }
+            }
+        };
+        let deadline = Instant::now() + HALF_OPEN;
+        if let Some(mut source) = source {
+            source.stop(deadline).await;
+        }
+        if let Some(mut sink) = sink {
+            sink.close(deadline).await;
+        }
+        outcome
     }
+}
+
+/// What came of opening both sides.
+enum Opened {
+    Both(Box<dyn DynSource>, Box<dyn DynSink>),
+    Stopped,
+    Failed(FailureOrigin, Error),
 }

@@ -9,6 +9,7 @@ mod calls;
 mod cursor;
 mod demand;
 pub mod fan_out;
+mod late;
 pub mod polling;
 mod trouble;
 
@@ -17,4 +18,5 @@ mod script;
 
 pub use calls::{Answer, Event, ReadError, ShardReads, Subscription, Subscriptions};
 pub use fan_out::{FanOut, FanOutSettings};
+pub use late::LateRetrieval;
 pub use polling::{Polling, PollingSettings};

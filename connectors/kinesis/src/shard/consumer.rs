@@ -25,8 +25,6 @@ use tracing::{error, info, warn};
 
 /// How long a shard whose reading failed waits for what is on its way, before it is opened again.
 const SEE_THROUGH: Duration = Duration::from_secs(10);
-/// How long a start that lies in the service's future waits before it asks again.
-const FUTURE_PAUSE: Duration = Duration::from_secs(1);
 /// The most records handed on at once: what one place in the queue holds.
 const BATCH: usize = 1_000;
 
@@ -158,7 +156,8 @@ impl Consumer {
                 },
                 fetched = fetch(&mut self.retrieval), if may_fetch => match fetched {
                     Ok(fetched) => self.take(fetched),
-                    Err(FetchError::FutureTimestamp) => tokio::time::sleep(FUTURE_PAUSE).await,
+                    // The retrieval leaves it alone for a moment; it is never answered with LATEST.
+                    Err(FetchError::FutureTimestamp) => {}
                     Err(FetchError::Failed(error)) => return Ended::Itself(self.give_up(error).await),
                 },
             }
@@ -332,8 +331,13 @@ impl Consumer {
         match result {
             Ok(()) => {
                 self.stored = self.stored.max(covers);
-                self.released = true;
                 self.schedule.stored();
+                let ahead = self.deps.guarantee == Guarantee::AtMostOnce;
+                self.released = !ahead || covers >= self.acks.read(connector_sdk::AckTracker::next_number);
+                if !self.released {
+                    // What was written was an idle shard's time, or an older answer: these records are not covered yet.
+                    self.store_ahead();
+                }
             }
             Err(StoreError::Lost) => return Some(self.lose()),
             Err(StoreError::Failed(error)) => {
