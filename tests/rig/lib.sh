@@ -131,12 +131,14 @@ once() {
     [[ -e $mark ]] || { "$@" >&2 && touch "$mark"; }
   ) 8>"$RIG_CACHE/.$(basename "$(dirname "$mark")").lock" || die "this failed: $*"
 }
+# Maven, quiet; even so it prints bare colour resets.
+maven() { mvn -B -q -Dstyle.color=never "$@" 2>&1 | sed -e 's/\x1b\[[0-9;]*m//g' -e '/^$/d' >&2; }
 # maven_jars POM NAME: the runtime class path of a pom, copied to the cache once; sets JARS.
 maven_jars() {
   JARS=$RIG_CACHE/$2-$(sha256sum "$1" | cut -c1-12)
   [[ -e $JARS/.done ]] && return
   say "downloading $2"
-  once "$JARS/.done" mvn -B -q -Dstyle.color=never -f "$1" dependency:copy-dependencies -DoutputDirectory="$JARS" -DincludeScope=runtime
+  once "$JARS/.done" maven -f "$1" dependency:copy-dependencies -DoutputDirectory="$JARS" -DincludeScope=runtime
 }
 # java_class FILE CLASSPATH: compiles one Java file once; sets CLASSES.
 java_class() {
