@@ -1,0 +1,169 @@
+//! The comparison: what was put against what arrived. Bytes, key, properties, times; nothing lost; order of first appearances.
+//!
+//! A message is told by its sequence number and sub-sequence number, which every test asks the source for as properties; that they are right is then
+//! proven by the bytes, which are compared whole.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::topic::Message;
+
+pub(crate) const NUMBER: &str = "kinesis.sequence.number";
+pub(crate) const SUB: &str = "kinesis.sub.sequence.number";
+const SHARD: &str = "kinesis.shard.id";
+const KEY: &str = "kinesis.partition.key";
+/// Findings of a kind that are listed; the rest is counted.
+const LISTED: usize = 10;
+
+/// A record as it was put.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) shard: String,
+    pub(crate) number: String,
+    pub(crate) sub: usize,
+    pub(crate) key: String,
+    pub(crate) data: Bytes,
+    /// Milliseconds since the epoch.
+    pub(crate) arrived_at: i64,
+}
+
+/// Everything that was put.
+pub(crate) struct Truth {
+    sent: Vec<Sent>,
+    by_number: HashMap<(String, usize), usize>,
+}
+
+impl Truth {
+    pub(crate) fn new(sent: Vec<Sent>) -> Self {
+        let by_number = sent.iter().enumerate().map(|(index, one)| ((one.number.clone(), one.sub), index)).collect();
+        Self { sent, by_number }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.sent.len()
+    }
+
+    pub(crate) fn records(&self) -> &[Sent] {
+        &self.sent
+    }
+
+    /// The truth without some records.
+    pub(crate) fn without(self, leave_out: impl Fn(&Sent) -> bool) -> Self {
+        Self::new(self.sent.into_iter().filter(|one| !leave_out(one)).collect())
+    }
+
+    /// Compares; says nothing yet.
+    pub(crate) fn compare(&self, arrived: &[Message]) -> Comparison {
+        let mut comparison = Comparison { sent: self.sent.len(), arrived: arrived.len(), ..Comparison::default() };
+        let mut seen: HashSet<usize> = HashSet::new();
+        let mut last_of_shard: HashMap<(u32, &str), (&str, usize)> = HashMap::new();
+        let mut last_of_key: HashMap<&str, (&str, usize)> = HashMap::new();
+        let mut partition_of_key: HashMap<&str, u32> = HashMap::new();
+        for message in arrived {
+            let number = message.property(NUMBER).unwrap_or_default().to_owned();
+            let sub = message.property(SUB).and_then(|text| text.parse().ok()).unwrap_or(0);
+            let Some(index) = self.by_number.get(&(number.clone(), sub)) else {
+                comparison.wrong.add(|| format!("record {number}/{sub} was never put"));
+                continue;
+            };
+            let sent = &self.sent[*index];
+            comparison.check_content(sent, message);
+            if !seen.insert(*index) {
+                comparison.doubled.push(message.publish_time);
+                continue;
+            }
+            let at = (sent.number.as_str(), sent.sub);
+            // Sequence numbers are of one length: text order is numeric order, also from parent to child.
+            if let Some(before) = last_of_shard.insert((message.partition, sent.shard.as_str()), at).filter(|before| *before >= at) {
+                comparison.disorder.add(|| format!("in {} {at:?} came after {before:?}", sent.shard));
+            }
+            if let Some(before) = last_of_key.insert(sent.key.as_str(), at).filter(|before| *before >= at) {
+                comparison.disorder.add(|| format!("of key `{}` {at:?} came after {before:?}", sent.key));
+            }
+            let home = *partition_of_key.entry(sent.key.as_str()).or_insert(message.partition);
+            if home != message.partition {
+                comparison.disorder.add(|| format!("key `{}` is in the partitions {home} and {}", sent.key, message.partition));
+            }
+        }
+        for (index, sent) in self.sent.iter().enumerate().filter(|(index, _)| !seen.contains(index)) {
+            let _ = index;
+            comparison.lost.add(|| format!("{} {}/{} of key `{}`, {} bytes", sent.shard, sent.number, sent.sub, sent.key, sent.data.len()));
+        }
+        comparison
+    }
+}
+
+/// Findings of one kind: the first few, and how many there are.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) count: usize,
+    first: Vec<String>,
+}
+
+impl Findings {
+    fn add(&mut self, tell: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.first.len() < LISTED {
+            self.first.push(tell());
+        }
+    }
+}
+
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.count)?;
+        self.first.iter().try_for_each(|one| write!(f, "\n    {one}"))
+    }
+}
+
+/// What a comparison found.
+#[derive(Debug, Default)]
+pub(crate) struct Comparison {
+    pub(crate) sent: usize,
+    pub(crate) arrived: usize,
+    pub(crate) lost: Findings,
+    pub(crate) wrong: Findings,
+    pub(crate) disorder: Findings,
+    /// Publish times of messages that repeat an earlier one, in milliseconds since the epoch.
+    pub(crate) doubled: Vec<u64>,
+}
+
+impl Comparison {
+    fn check_content(&mut self, sent: &Sent, message: &Message) {
+        let which = || format!("{}/{}", sent.number, sent.sub);
+        if message.value != sent.data {
+            self.wrong.add(|| format!("{}: {} bytes were put, {} other bytes arrived", which(), sent.data.len(), message.value.len()));
+        }
+        if message.key.as_deref() != Some(sent.key.as_str()) || message.key_is_base64 {
+            self.wrong.add(|| format!("{}: the key is {:?}, not `{}` as text", which(), message.key, sent.key));
+        }
+        if message.property(SHARD) != Some(sent.shard.as_str()) || message.property(KEY) != Some(sent.key.as_str()) {
+            self.wrong.add(|| format!("{}: the properties are {:?}", which(), message.properties));
+        }
+        if message.event_time != u64::try_from(sent.arrived_at).ok() {
+            self.wrong.add(|| format!("{}: the event time is {:?}, it arrived at {}", which(), message.event_time, sent.arrived_at));
+        }
+    }
+
+    /// Everything arrived, unchanged and in order; what is doubled is left to the caller.
+    pub(crate) fn assert_whole(&self) {
+        assert!(self.lost.count == 0 && self.wrong.count == 0 && self.disorder.count == 0, "{self}");
+    }
+
+    /// Everything arrived, unchanged, in order and once.
+    pub(crate) fn assert_exact(&self) {
+        self.assert_whole();
+        assert!(self.doubled.is_empty(), "{self}");
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} records were put, {} messages arrived, {} of them doubled", self.sent, self.arrived, self.doubled.len())?;
+        writeln!(f, "  lost: {}", self.lost)?;
+        writeln!(f, "  wrong: {}", self.wrong)?;
+        write!(f, "  out of order: {}", self.disorder)
+    }
+}

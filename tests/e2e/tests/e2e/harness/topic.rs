@@ -1,0 +1,197 @@
+//! A topic as an independent client sees it: the crate `pulsar` reads every message from the first, partition by partition, in the order of the topic.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use pulsar::consumer::InitialPosition;
+use pulsar::{Authentication, Consumer, ConsumerOptions, Pulsar, SubType, TokioExecutor};
+use tokio::task::JoinHandle;
+
+use super::broker::Broker;
+use super::wait::until;
+
+/// Longest time for the client to reach a broker that runs, and between two messages that are known to be there.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Clone)]
+pub(crate) struct Topic {
+    pub(crate) broker: &'static Broker,
+    /// `persistent://public/default/...`
+    pub(crate) name: String,
+    /// 0: not partitioned.
+    pub(crate) partitions: u32,
+    token: Option<String>,
+}
+
+/// A message as it lies in the topic.
+#[derive(Clone, Debug)]
+pub(crate) struct Message {
+    /// Index of the topic's partition.
+    pub(crate) partition: u32,
+    pub(crate) key: Option<String>,
+    pub(crate) key_is_base64: bool,
+    pub(crate) value: Vec<u8>,
+    pub(crate) properties: Vec<(String, String)>,
+    /// Milliseconds since the epoch.
+    pub(crate) event_time: Option<u64>,
+    /// Milliseconds since the epoch, by the producer.
+    pub(crate) publish_time: u64,
+}
+
+impl Message {
+    pub(crate) fn property(&self, name: &str) -> Option<&str> {
+        self.properties.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+type Client = Consumer<Vec<u8>, TokioExecutor>;
+
+impl Topic {
+    /// A topic nobody has used, without partitions; the broker makes it at its first use.
+    pub(crate) fn new(broker: &'static Broker, label: &str) -> Self {
+        let name = format!("persistent://public/default/{}", super::unique(label));
+        Self { broker, name, partitions: 0, token: None }
+    }
+
+    /// A new topic with `partitions` partitions.
+    pub(crate) async fn partitioned(broker: &'static Broker, label: &str, partitions: u32) -> Self {
+        let topic = Self { partitions, ..Self::new(broker, label) };
+        topic.broker.administer("PUT", &format!("{}/partitions", topic.path()), &partitions.to_string()).await;
+        topic
+    }
+
+    /// The topic in admin paths.
+    pub(crate) fn path(&self) -> String {
+        self.name.replacen("://", "/", 1)
+    }
+
+    /// Makes the topic, which has no partitions, before its first use.
+    pub(crate) async fn create(&self) {
+        self.broker.administer("PUT", &self.path(), "").await;
+    }
+
+    /// Another topic on the same broker.
+    pub(crate) fn beside(&self, suffix: &str) -> Self {
+        Self { name: format!("{}-{suffix}", self.name), partitions: 0, ..self.clone() }
+    }
+
+    async fn consumer(&self, partition: u32) -> Client {
+        let name = if self.partitions == 0 { self.name.clone() } else { format!("{}-partition-{partition}", self.name) };
+        until(&format!("a consumer of `{name}`"), PATIENCE, async || {
+            let mut builder = Pulsar::builder(&self.broker.url, TokioExecutor);
+            if let Some(token) = &self.token {
+                builder = builder.with_auth(Authentication { name: "token".to_owned(), data: token.clone().into_bytes() });
+            }
+            let client = builder.build().await?;
+            let consumer = client
+                .consumer()
+                .with_topic(&name)
+                .with_subscription(super::unique("reader"))
+                .with_subscription_type(SubType::Exclusive)
+                .with_batch_size(1000)
+                .with_options(ConsumerOptions { initial_position: InitialPosition::Earliest, ..ConsumerOptions::default() });
+            consumer.build::<Vec<u8>>().await
+        })
+        .await
+    }
+
+    fn indexes(&self) -> std::ops::Range<u32> {
+        0..self.partitions.max(1)
+    }
+
+    /// All messages that are in the topic now, in order, one partition after the other.
+    pub(crate) async fn read_all(&self) -> Vec<Message> {
+        let mut messages = Vec::new();
+        for partition in self.indexes() {
+            let mut consumer = self.consumer(partition).await;
+            let last = consumer.get_last_message_id().await.expect("the broker tells the last message")[0].clone();
+            // The broker's way to say that there is none.
+            if last.entry_id == u64::MAX {
+                continue;
+            }
+            loop {
+                let next = tokio::time::timeout(PATIENCE, consumer.try_next()).await;
+                let message = next.expect("a message that is there arrives in time").expect("the client reads").expect("a topic does not end");
+                let id = message.message_id().clone();
+                messages.push(taken(partition, message));
+                let at = |id: &pulsar::message::proto::MessageIdData| (id.ledger_id, id.entry_id, id.batch_index.unwrap_or(-1));
+                if at(&id) >= at(&last) {
+                    break;
+                }
+            }
+        }
+        messages
+    }
+
+    /// Reads in the background from now on, everything from the first message.
+    pub(crate) async fn follow(&self) -> Follower {
+        let got: Arc<Mutex<Vec<Message>>> = Arc::default();
+        let mut tasks = Vec::new();
+        for partition in self.indexes() {
+            let (mut consumer, got) = (self.consumer(partition).await, Arc::clone(&got));
+            tasks.push(tokio::spawn(async move {
+                while let Ok(Some(message)) = consumer.try_next().await {
+                    got.lock().expect("nobody panics while holding it").push(taken(partition, message));
+                }
+            }));
+        }
+        Follower { got, tasks }
+    }
+}
+
+fn taken(partition: u32, message: pulsar::consumer::Message<Vec<u8>>) -> Message {
+    let metadata = message.payload.metadata;
+    Message {
+        partition,
+        key_is_base64: metadata.partition_key_b64_encoded(),
+        event_time: metadata.event_time.filter(|time| *time > 0),
+        publish_time: metadata.publish_time,
+        key: metadata.partition_key,
+        properties: metadata.properties.into_iter().map(|pair| (pair.key, pair.value)).collect(),
+        value: message.payload.data,
+    }
+}
+
+/// What has arrived so far.
+pub(crate) struct Follower {
+    got: Arc<Mutex<Vec<Message>>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Follower {
+    /// Everything so far; in order within a partition.
+    pub(crate) fn messages(&self) -> MutexGuard<'_, Vec<Message>> {
+        self.got.lock().expect("nobody panics while holding it")
+    }
+
+    /// Waits until so many messages came, doubled ones included.
+    pub(crate) async fn at_least(&self, count: usize, within: Duration) {
+        until(&format!("{count} messages"), within, async || {
+            let seen = self.messages().len();
+            if seen >= count { Ok(()) } else { Err(format!("{seen} messages")) }
+        })
+        .await;
+    }
+
+    /// Waits until so many different records came.
+    pub(crate) async fn different(&self, count: usize, within: Duration) {
+        let (mut seen, mut at) = (std::collections::HashSet::new(), 0);
+        until(&format!("{count} different records"), within, async || {
+            let messages = self.messages();
+            for message in &messages[at..] {
+                let number = message.property(super::oracle::NUMBER).unwrap_or_default().to_owned();
+                seen.insert((number, message.property(super::oracle::SUB).unwrap_or("0").to_owned()));
+            }
+            at = messages.len();
+            if seen.len() >= count { Ok(()) } else { Err(format!("{} different records in {at} messages", seen.len())) }
+        })
+        .await;
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
