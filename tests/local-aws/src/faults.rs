@@ -272,3 +272,54 @@ impl Faults {
         struck
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn call<'a>(operation: &'a str, shard: Option<&'a str>) -> Call<'a> {
+        Call { service: Service::Kinesis, operation, resource: Some("orders"), shard, access_key_id: "AKIAEXAMPLE" }
+    }
+
+    fn struck(faults: &mut Faults, call: &Call<'_>, now: Millis) -> usize {
+        faults.draw(call, now).len()
+    }
+
+    #[test]
+    fn a_fault_strikes_what_it_names_as_often_as_it_says() {
+        let mut faults = Faults::new(0);
+        faults.add(Fault::error(Service::Kinesis, "InternalFailure").on("GetRecords").shard("a").skipping(1).times(2), 0);
+        assert_eq!(struck(&mut faults, &call("PutRecord", Some("a")), 0), 0);
+        assert_eq!(struck(&mut faults, &call("GetRecords", Some("b")), 0), 0);
+        assert_eq!(struck(&mut faults, &call("GetRecords", None), 0), 0);
+        let draws: Vec<usize> = (0..5).map(|_| struck(&mut faults, &call("GetRecords", Some("a")), 0)).collect();
+        assert_eq!(draws, [0, 1, 1, 0, 0]);
+        let other = Call { service: Service::DynamoDb, ..call("GetRecords", Some("a")) };
+        faults.add(Fault::error(Service::Kinesis, "InternalFailure"), 0);
+        assert_eq!(struck(&mut faults, &other, 0), 0);
+    }
+
+    #[test]
+    fn a_fault_ends_with_its_time() {
+        let mut faults = Faults::new(0);
+        faults.add(Fault::error(Service::Kinesis, "InternalFailure").for_ms(100), 1_000);
+        assert_eq!(struck(&mut faults, &call("GetRecords", None), 1_099), 1);
+        assert_eq!(struck(&mut faults, &call("GetRecords", None), 1_100), 0);
+        assert!(faults.is_empty());
+    }
+
+    #[test]
+    fn a_chance_is_the_same_for_the_same_seed() {
+        let draws = |seed| {
+            let mut faults = Faults::new(seed);
+            faults.add(Fault::error(Service::Kinesis, "InternalFailure").with_probability(0.25), 0);
+            (0..4_000).map(|_| struck(&mut faults, &call("GetRecords", None), 0)).collect::<Vec<_>>()
+        };
+        assert_eq!(draws(7), draws(7));
+        assert_ne!(draws(7), draws(8));
+        let hits: usize = draws(7).iter().sum();
+        assert!((800..1_200).contains(&hits), "{hits} of 4,000 at one in four");
+    }
+}

@@ -21,7 +21,7 @@ pub struct CannedSpec {
     /// Its shards.
     pub shards: u32,
     /// Records of one answer or event.
-    #[serde(default = "default_records")]
+    #[serde(default = "default_records", alias = "records_per_answer")]
     pub records_per_answer: usize,
     /// Payload of a record in bytes.
     #[serde(default = "default_bytes")]

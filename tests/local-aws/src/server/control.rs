@@ -84,7 +84,7 @@ pub(crate) fn carry_out(account: &Account, request: ControlRequest) -> Result<()
         account.sts().session_seconds = (seconds > 0).then_some(seconds);
     }
     if let Some(spec) = request.canned {
-        tracing::info!(stream = %spec.stream, shards = spec.shards, "canned stream: records are made up, payloads repeat under distinct sequence numbers");
+        tracing::info!(stream = %spec.stream, "{}", canned_note(&spec));
         account.kinesis().create_canned_stream(&spec).map_err(ControlError::Canned)?;
     }
     if let Some(by) = request.advance_ms {
@@ -148,14 +148,26 @@ fn post(account: &Account, body: &[u8]) -> Reply {
         Ok(OneOrMany::One(request)) => vec![request],
         Err(error) => return tell(400, &json!({ "error": format!("the body is not JSON: {error}") })),
     };
+    let mut notes = Vec::new();
     for request in requests {
         // Parsed one by one, so that the reason names the field and not the alternatives.
         let carried = serde_json::from_value::<ControlRequest>(request).map_err(|error| error.to_string());
+        if let Ok(ControlRequest { canned: Some(spec), .. }) = &carried {
+            notes.push(canned_note(spec));
+        }
         if let Err(reason) = carried.and_then(|request| carry_out(account, request).map_err(|error| error.to_string())) {
             return tell(400, &json!({ "error": reason }));
         }
     }
-    tell(200, &json!({ "done": true, "now": account.clock.now() }))
+    tell(200, &json!({ "done": true, "now": account.clock.now(), "notes": notes }))
+}
+
+/// What whoever reads a canned stream's figures must know.
+fn canned_note(spec: &CannedSpec) -> String {
+    format!(
+        "stream `{}` is canned: its records are made up and encoded beforehand, the same payloads repeat under distinct sequence numbers, and no limit applies",
+        spec.stream
+    )
 }
 
 /// Everything ever put, by shard and in order.
@@ -175,4 +187,23 @@ fn records(stream: &Stream) -> serde_json::Map<String, serde_json::Value> {
 fn tell(status: u16, answer: &(impl Serialize + ?Sized)) -> Reply {
     let body = serde_json::to_vec(answer).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}").into_bytes());
     Reply::new(status, "application/json", body)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// The samples of the README are what people copy: each one must be understood.
+    #[test]
+    fn the_samples_of_the_readme_are_understood() {
+        let readme = include_str!("../../README.md");
+        let blocks: Vec<&str> = readme.split("```json").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert_eq!(blocks.len(), 3);
+        for block in blocks {
+            let requests: Vec<ControlRequest> = serde_json::from_str(block).unwrap();
+            assert!(!requests.contains(&ControlRequest::default()));
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use aws_sdk_kinesis::types::{ShardIteratorType, StartingPosition, SubscribeToShardEvent, SubscribeToShardEventStream};
 use bytes::Bytes;
-use local_aws::{LocalAws, NewRecord};
+use local_aws::{Clock, LocalAws, NewRecord, Options};
 
 use crate::support::{kinesis, start};
 
@@ -60,5 +60,95 @@ async fn records_are_pushed_and_a_split_ends_the_subscription_with_its_children(
     assert_eq!(children[0].parent_shards, ["shardId-000000000000"]);
     assert_eq!(last.continuation_sequence_number, "");
     assert!(next(&mut subscription).await.is_none());
+    local.shutdown().await;
+}
+
+async fn stepped() -> LocalAws {
+    LocalAws::start(Options { clock: Clock::stepped(1_700_000_000_000), ..Options::default() }).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_subscription_ends_after_five_minutes_without_an_error() {
+    let local = stepped().await;
+    let client = kinesis(&local);
+    client.create_stream().stream_name("orders").shard_count(1).send().await.unwrap();
+    let consumer = register(&client, "orders", "app").await;
+    let mut subscription = subscribe(&client, &consumer, "shardId-000000000000", ShardIteratorType::Latest).await;
+    local.advance(3_000).unwrap();
+    let idle = next(&mut subscription).await.unwrap();
+    assert!(idle.records.is_empty());
+    put(&local, "orders", b"one");
+    let event = next(&mut subscription).await.unwrap();
+    local.advance(300_000).unwrap();
+    assert!(next(&mut subscription).await.is_none());
+
+    // What is put meanwhile is found after the last continuation number.
+    put(&local, "orders", b"two");
+    let start = StartingPosition::builder()
+        .r#type(ShardIteratorType::AfterSequenceNumber)
+        .sequence_number(event.continuation_sequence_number)
+        .build()
+        .unwrap();
+    let again = client.subscribe_to_shard().consumer_arn(&consumer).shard_id("shardId-000000000000").starting_position(start);
+    let mut again = again.send().await.unwrap();
+    assert_eq!(next(&mut again).await.unwrap().records[0].data.as_ref(), b"two");
+    local.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_second_subscriber_is_refused_and_later_takes_over() {
+    let local = stepped().await;
+    let client = kinesis(&local);
+    client.create_stream().stream_name("orders").shard_count(1).send().await.unwrap();
+    let consumer = register(&client, "orders", "app").await;
+    let mut first = subscribe(&client, &consumer, "shardId-000000000000", ShardIteratorType::Latest).await;
+    let start = StartingPosition::builder().r#type(ShardIteratorType::Latest).build().unwrap();
+    let second = client.subscribe_to_shard().consumer_arn(&consumer).shard_id("shardId-000000000000").starting_position(start);
+    let refused = second.clone().send().await.unwrap_err().into_service_error();
+    assert!(refused.is_resource_in_use_exception());
+    local.advance(5_000).unwrap();
+    let mut second = second.send().await.unwrap();
+    let taken = loop {
+        // An empty event may still have been on its way.
+        match first.event_stream.recv().await {
+            Ok(Some(_)) => {}
+            ended => break ended,
+        }
+    };
+    assert!(taken.unwrap_err().into_service_error().is_resource_in_use_exception());
+    put(&local, "orders", b"for the second");
+    let mut pushed = next(&mut second).await.unwrap();
+    while pushed.records.is_empty() {
+        pushed = next(&mut second).await.unwrap();
+    }
+    assert_eq!(pushed.records[0].data.as_ref(), b"for the second");
+    local.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_reshard_that_takes_time_is_pushed_when_it_happens() {
+    let local = stepped().await;
+    local.kinesis(|kinesis| kinesis.settings_mut().update_stream_ms = 10_000);
+    let client = kinesis(&local);
+    client.create_stream().stream_name("orders").shard_count(1).send().await.unwrap();
+    let consumer = register(&client, "orders", "app").await;
+    let mut subscription = subscribe(&client, &consumer, "shardId-000000000000", ShardIteratorType::Latest).await;
+    client
+        .update_shard_count()
+        .stream_name("orders")
+        .target_shard_count(2)
+        .scaling_type(aws_sdk_kinesis::types::ScalingType::UniformScaling)
+        .send()
+        .await
+        .unwrap();
+    put(&local, "orders", b"still to the parent");
+    assert_eq!(next(&mut subscription).await.unwrap().records.len(), 1);
+    // Nobody calls: the server itself must notice that the time has come.
+    local.advance(10_000).unwrap();
+    let mut event = next(&mut subscription).await.unwrap();
+    while event.child_shards.is_none() {
+        event = next(&mut subscription).await.unwrap();
+    }
+    assert_eq!(event.child_shards.unwrap().len(), 2);
     local.shutdown().await;
 }

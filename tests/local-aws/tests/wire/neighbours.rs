@@ -4,6 +4,9 @@ use aws_sdk_dynamodb::types::{AttributeDefinition, AttributeValue, BillingMode, 
 use aws_sdk_kinesis::config::{BehaviorVersion, Region};
 use local_aws::LocalAws;
 
+use serde_json::json;
+
+use crate::raw::{Version, post};
 use crate::support::{credentials, http_client, start};
 
 pub(crate) fn dynamodb(local: &LocalAws) -> aws_sdk_dynamodb::Client {
@@ -141,5 +144,63 @@ async fn an_assumed_role_is_recorded_with_its_life() {
     assert_eq!(issued.expiration.to_millis().unwrap(), kept.expires_at);
     let me = client.get_caller_identity().send().await.unwrap();
     assert_eq!(me.account.as_deref(), Some("000000000000"));
+    local.shutdown().await;
+}
+
+/// The Java KCL writes leases by `Expected` and `AttributeUpdates`.
+#[tokio::test]
+async fn legacy_conditions_are_obeyed() {
+    let local = start().await;
+    create_table(&dynamodb(&local)).await;
+    let call = async |operation: &str, body: serde_json::Value| {
+        let target = format!("DynamoDB_20120810.{operation}");
+        let headers = [("content-type", "application/x-amz-json-1.0"), ("x-amz-target", target.as_str())];
+        let (status, _, body) = post(&local, Version::Http1, "/", &headers, body.to_string()).await;
+        (status, serde_json::from_slice::<serde_json::Value>(&body).unwrap())
+    };
+    let absent = json!({ "leaseKey": { "Exists": false } });
+    let item = json!({ "leaseKey": { "S": "a" }, "leaseCounter": { "N": "0" }, "leaseOwner": { "S": "w" } });
+    let create = json!({ "TableName": "leases", "Item": item, "Expected": absent });
+    assert_eq!(call("PutItem", create.clone()).await.0, 200);
+    let (status, refused) = call("PutItem", create).await;
+    assert_eq!(status, 400);
+    assert!(refused["__type"].as_str().unwrap().ends_with("ConditionalCheckFailedException"));
+    let renew = json!({
+        "TableName": "leases",
+        "Key": { "leaseKey": { "S": "a" } },
+        "Expected": { "leaseCounter": { "Value": { "N": "0" }, "ComparisonOperator": "EQ" } },
+        "AttributeUpdates": {
+            "leaseCounter": { "Action": "PUT", "Value": { "N": "1" } },
+            "leaseOwner": { "Action": "DELETE" },
+            "ownerSwitchesSinceCheckpoint": { "Action": "ADD", "Value": { "N": "1" } }
+        }
+    });
+    assert_eq!(call("UpdateItem", renew.clone()).await.0, 200);
+    assert_eq!(call("UpdateItem", renew).await.0, 400);
+    let (_, row) = call("GetItem", json!({ "TableName": "leases", "Key": { "leaseKey": { "S": "a" } } })).await;
+    assert_eq!(
+        row["Item"],
+        json!({ "leaseKey": { "S": "a" }, "leaseCounter": { "N": "1" }, "ownerSwitchesSinceCheckpoint": { "N": "1" } })
+    );
+    let recovery = json!({ "TableName": "leases", "PointInTimeRecoverySpecification": { "PointInTimeRecoveryEnabled": true } });
+    assert_eq!(call("UpdateContinuousBackups", recovery).await.0, 200);
+    local.shutdown().await;
+}
+
+/// What Java's SDKs send in the place of CBOR.
+#[tokio::test]
+async fn metrics_come_by_json_and_by_form_too() {
+    let local = start().await;
+    let form = "Action=PutMetricData&Version=2010-08-01&Namespace=app&MetricData.member.1.MetricName=Time\
+        &MetricData.member.1.Dimensions.member.1.Name=Operation&MetricData.member.1.Dimensions.member.1.Value=Take+Leases\
+        &MetricData.member.1.StatisticValues.Sum=4.5&MetricData.member.1.Unit=Milliseconds";
+    let headers = [("content-type", "application/x-www-form-urlencoded")];
+    assert_eq!(post(&local, Version::Http1, "/", &headers, form).await.0, 200);
+    let body = r#"{"Namespace":"app","MetricData":[{"MetricName":"Success","Value":1,"Unit":"Count"}]}"#;
+    let headers = [("content-type", "application/x-amz-json-1.0"), ("x-amz-target", "GraniteServiceVersion20100801.PutMetricData")];
+    assert_eq!(post(&local, Version::Http1, "/", &headers, body).await.0, 200);
+    let kept = local.metrics();
+    assert_eq!((kept[0].dimensions["Operation"].as_str(), kept[0].statistics.unwrap().sum), ("Take Leases", 4.5));
+    assert_eq!((kept[1].name.as_str(), kept[1].value), ("Success", Some(1.0)));
     local.shutdown().await;
 }
