@@ -18,6 +18,9 @@ use connector_sdk::{Error, ErrorKind};
 
 use crate::error_codes::{Class, class_of};
 
+const WHERE_CREDENTIALS_MAY_BE: &str = "set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, a profile, a web identity or a role of \
+                                        the host, or give keys in `awsCredentialPluginParam`";
+
 /// One call of an AWS service, as messages name it.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
@@ -103,13 +106,14 @@ impl<'a> Call<'a> {
 
     /// Nothing answered.
     fn not_sent(&self, error: &ConnectorError) -> Error {
-        let message = format!("{} could not be sent: {}", self.subject(), words(error));
-        if find::<rustls::Error>(error).is_some_and(is_about_certificates) {
+        if let Some(why) = find::<rustls::Error>(error).and_then(certificate_refused) {
+            let message = format!("{} could not be sent: the endpoint's certificate {why}", self.subject());
             return Error::new(ErrorKind::Authentication, message).with_hint(
-                "the endpoint's certificate was not accepted: check the address, this machine's clock, and that the certificate's \
-                 issuer is in the system's trust store (or in the file that `SSL_CERT_FILE` names)",
+                "check the address, this machine's clock, and that the certificate's issuer is in the system's trust store (or in \
+                 the file that `SSL_CERT_FILE` names)",
             );
         }
+        let message = format!("{} could not be sent: {}", self.subject(), words(error));
         if error.is_user() {
             return Error::configuration(message).with_hint("check the endpoint's address");
         }
@@ -146,19 +150,28 @@ pub(crate) fn of_credentials(what: &str, error: &CredentialsError) -> Error {
         CredentialsError::InvalidConfiguration(_) => Error::configuration(format!("{what} cannot be used: {}", words(error)))
             .with_hint("correct the profile files or the environment of this process"),
         _ if unreachable => Error::transient(format!("{what} could not be reached: {}", words(error))),
-        _ => Error::new(ErrorKind::Authentication, format!("{what} gave no AWS credentials: {}", words(error))),
+        _ => Error::new(ErrorKind::Authentication, format!("{what} gave no AWS credentials: {}", words(error)))
+            .with_hint(WHERE_CREDENTIALS_MAY_BE),
     }
 }
 
-/// Whether TLS failed for what the other side is, rather than on the way.
-fn is_about_certificates(error: &rustls::Error) -> bool {
-    matches!(
-        error,
-        rustls::Error::InvalidCertificate(_)
-            | rustls::Error::NoCertificatesPresented
-            | rustls::Error::UnsupportedNameType
-            | rustls::Error::InvalidCertRevocationList(_)
-    )
+/// Why the other side's certificate was not accepted, if that is what failed. rustls's own words hold debug prints.
+fn certificate_refused(error: &rustls::Error) -> Option<&'static str> {
+    use rustls::CertificateError as Refusal;
+    let refusal = match error {
+        rustls::Error::InvalidCertificate(refusal) => refusal,
+        rustls::Error::NoCertificatesPresented => return Some("was not shown"),
+        _ => return None,
+    };
+    Some(match refusal {
+        Refusal::Expired | Refusal::ExpiredContext { .. } => "has expired",
+        Refusal::NotValidYet | Refusal::NotValidYetContext { .. } => "is not valid yet",
+        Refusal::UnknownIssuer => "has an issuer that is not trusted",
+        Refusal::NotValidForName | Refusal::NotValidForNameContext { .. } => "is for another host name",
+        Refusal::Revoked => "was revoked",
+        Refusal::BadEncoding | Refusal::BadSignature => "is damaged",
+        _ => "was not accepted",
+    })
 }
 
 /// How long the service asks to wait, if it says so in seconds.

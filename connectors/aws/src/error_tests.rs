@@ -101,10 +101,18 @@ fn a_refused_connection_is_waited_for_and_a_refused_certificate_is_not() {
     assert_eq!(error.kind(), ErrorKind::Transient);
     assert_eq!(error.message(), format!("{SUBJECT} could not be sent: io error: connection refused"));
 
-    let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-    let error = failed(&SdkError::dispatch_failure(ConnectorError::io(Box::new(io::Error::other(unknown)))));
-    assert_eq!(error.kind(), ErrorKind::Authentication);
-    assert!(error.hint().unwrap().contains("trust store"), "{error}");
+    for (refusal, why) in [
+        (rustls::CertificateError::UnknownIssuer, "has an issuer that is not trusted"),
+        (rustls::CertificateError::Expired, "has expired"),
+        (rustls::CertificateError::ApplicationVerificationFailure, "was not accepted"),
+    ] {
+        // As hyper hands it up: inside an `io::Error`, which hides it from `source`.
+        let refused = io::Error::other(rustls::Error::InvalidCertificate(refusal));
+        let error = failed(&SdkError::dispatch_failure(ConnectorError::io(Box::new(refused))));
+        assert_eq!(error.kind(), ErrorKind::Authentication);
+        assert_eq!(error.message(), format!("{SUBJECT} could not be sent: the endpoint's certificate {why}"));
+        assert!(error.hint().unwrap().contains("trust store"), "{error}");
+    }
 }
 
 #[test]

@@ -19,11 +19,13 @@ mod facts;
 mod flusher;
 mod measurements;
 mod names;
+mod rounds;
 mod statistic;
 
 pub use cloudwatch::CloudWatchSink;
 pub use datum::{Datum, Dimension};
-pub use facts::{Facts, LeaseCall, ShardFacts, TakeRound};
+pub use facts::{Facts, ShardFacts};
 pub use flusher::{FlushSettings, Flusher, MetricsSink};
 pub use names::{Metric, Operation, Unit};
+pub use rounds::{LeaseCall, TakeRound};
 pub use statistic::Statistic;
