@@ -45,10 +45,10 @@ pub(crate) fn refused(code: i32, message: &str, doing: &str) -> Error {
     let (kind, hint) = match code {
         code::AUTHENTICATION => (ErrorKind::Authentication, Some("check the client authentication plugin, its parameters and that the token or certificate has not expired")),
         code::AUTHORIZATION => (ErrorKind::Authentication, Some("grant the role `produce` on the topic or its namespace")),
-        code::TOPIC_NOT_FOUND => (ErrorKind::Configuration, Some("create the topic, or allow automatic topic creation in its namespace")),
-        code::METADATA | code::NOT_ALLOWED | code::SERVICE_NOT_READY | 0 if absent => {
+        code::METADATA | code::NOT_ALLOWED | code::SERVICE_NOT_READY | code::TOPIC_NOT_FOUND | 0 if absent => {
             (ErrorKind::Configuration, Some("create the tenant and the namespace, or correct the topic's name"))
         }
+        code::TOPIC_NOT_FOUND => (ErrorKind::Configuration, Some("create the topic, or allow automatic topic creation in its namespace")),
         code::INVALID_TOPIC_NAME => (ErrorKind::Configuration, Some("correct the topic's name")),
         code::INCOMPATIBLE_SCHEMA => (ErrorKind::Configuration, Some("the topic demands a schema; bytes without one are published here")),
         code::NOT_ALLOWED => (ErrorKind::Configuration, None),

@@ -123,6 +123,3 @@ fn sha256(bytes: &[u8]) -> String {
     hex
 }
 
-#[cfg(test)]
-#[path = "policy_tests.rs"]
-mod tests;

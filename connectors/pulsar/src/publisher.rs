@@ -6,7 +6,7 @@
 
 use crate::auth::{self, Authentication};
 use crate::config::{ClientConfig, ProducerConfig};
-use crate::driver::{Dialer, actor};
+use crate::driver::{Dial, Dialer, actor};
 use crate::facts::Facts;
 use crate::machine::{Batching, Charge, Machine, Settings};
 use crate::policy::Policy;
@@ -14,6 +14,7 @@ use crate::topic::TopicName;
 use crate::wire::compression::Compression;
 use connector_sdk::{Batch, Clock, Error, ErrorKind, Guarantee, Identity, OnRecordError, Random, Record, Sink, SinkWatch, Task, WriteRoom};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 const WAITING_BATCHES: usize = 256;
 /// Records on their way when `producerConfig` does not say.
 const DEFAULT_PENDING_RECORDS: usize = 50_000;
+/// For TCP and TLS, below the machine's own deadline for the whole handshake.
+const DIAL_DEADLINE: Duration = Duration::from_secs(8);
 
 /// What a publisher is made from.
 #[derive(Debug, Clone)]
@@ -110,7 +113,12 @@ impl Publisher {
     /// [`ErrorKind::Configuration`] or [`ErrorKind::Authentication`], with a hint, for what waiting does not cure: settings that
     /// do not validate, credentials or certificates refused, a topic or namespace that is not there or not allowed.
     pub async fn connect(settings: PublisherSettings) -> Result<Self, Error> {
-        let (publisher, started) = Self::start(settings)?;
+        let dialer = dialer(&settings)?;
+        Self::connect_by(settings, Arc::new(dialer)).await
+    }
+
+    async fn connect_by(settings: PublisherSettings, dialer: Arc<dyn Dial>) -> Result<Self, Error> {
+        let (publisher, started) = Self::start(settings, dialer)?;
         match started.await {
             Ok(Ok(())) => Ok(publisher),
             Ok(Err(error)) => Err(error),
@@ -118,17 +126,11 @@ impl Publisher {
         }
     }
 
-    fn start(settings: PublisherSettings) -> Result<(Self, oneshot::Receiver<Result<(), Error>>), Error> {
-        let invalid = |problem: connector_sdk::Problem| Error::configuration(problem.to_string());
-        if let Some(problem) = settings.client.validate().into_iter().next() {
-            return Err(invalid(problem));
-        }
+    fn start(settings: PublisherSettings, dialer: Arc<dyn Dial>) -> Result<(Self, oneshot::Receiver<Result<(), Error>>), Error> {
         if let Some(problem) = settings.producer.iter().flat_map(ProducerConfig::validate).next() {
-            return Err(invalid(problem));
+            return Err(Error::configuration(problem.under("producerConfig").to_string()));
         }
         let service = settings.client.service()?;
-        let auth: Arc<dyn Authentication> =
-            auth::from_plugin(settings.client.auth_plugin.as_deref(), settings.client.auth_params()).map_err(invalid)?;
         let topic: TopicName = settings.topic.parse().map_err(|error| Error::configuration(format!("{error}")))?;
         let dead_letter_topic = match settings.dead_letter_topic.as_deref() {
             Some(name) => Some(name.parse::<TopicName>().map_err(|error| Error::configuration(format!("{error}")))?),
@@ -145,7 +147,6 @@ impl Publisher {
         machine_settings.batching = batching;
         machine_settings.resend = !checkpoints_first;
         machine_settings.producer_properties = properties(&settings.identity);
-        let deadline = machine_settings.connect_deadline;
         let facts = Arc::new(Facts::default());
         let random = fastrand::Rng::with_seed(settings.random.below(u64::MAX));
         let machine = Machine::new(machine_settings, Arc::clone(&facts), random)
@@ -164,21 +165,13 @@ impl Publisher {
         let (submissions, queue) = mpsc::channel(WAITING_BATCHES);
         let (started, outcome) = oneshot::channel();
         let stop = CancellationToken::new();
-        let dialer = Dialer {
-            tls: service.tls,
-            trust_file: settings.client.tls_trust_certs_file_path.clone().map(Into::into),
-            insecure: settings.client.tls_allow_insecure_connection,
-            verify_hostname: settings.client.tls_hostname_verification_enable,
-            auth,
-            deadline,
-        };
         let parts = actor::Parts {
             machine,
             topic,
             policy,
             scheme: producer.map(|producer| producer.hashing_scheme).unwrap_or_default(),
             window: batching.enabled.then(|| producer.map_or(batching.delay * 10, |producer| producer.round_robin_window())),
-            dialer: Arc::new(dialer),
+            dialer,
             shared: Arc::clone(&shared),
             clock: settings.clock,
             first: settings.random.below(u64::from(u32::MAX)),
@@ -233,6 +226,24 @@ impl Publisher {
     pub fn facts(&self) -> Arc<Facts> {
         Arc::clone(&self.shared.facts)
     }
+}
+
+/// The way to the cluster that the settings describe.
+fn dialer(settings: &PublisherSettings) -> Result<Dialer, Error> {
+    let client = &settings.client;
+    if let Some(problem) = client.validate().into_iter().next() {
+        return Err(Error::configuration(problem.to_string()));
+    }
+    let auth: Arc<dyn Authentication> = auth::from_plugin(client.auth_plugin.as_deref(), client.auth_params())
+        .map_err(|problem| Error::configuration(problem.to_string()))?;
+    Ok(Dialer {
+        tls: client.service()?.tls,
+        trust_file: client.tls_trust_certs_file_path.clone().map(Into::into),
+        insecure: client.tls_allow_insecure_connection,
+        verify_hostname: client.tls_hostname_verification_enable,
+        auth,
+        deadline: DIAL_DEADLINE,
+    })
 }
 
 /// More than this many permits a semaphore is not asked for at once.

@@ -3,7 +3,7 @@
 //! It never waits for a socket: what it hands to a connection's writer is bounded by the machine, so the receipts are always read.
 
 use super::connection::{self, Happened};
-use super::socket::Dialer;
+use super::socket::Dial;
 use crate::machine::{Action, Charge, ConnectionId, Event, Machine, Now, ProducerId, WINDOW_FRAMES};
 use crate::policy::{Fate, Policy};
 use crate::publisher::{Shared, Submission};
@@ -37,7 +37,7 @@ pub(crate) struct Parts {
     pub(crate) scheme: HashingScheme,
     /// How long round robin stays on a partition.
     pub(crate) window: Option<Duration>,
-    pub(crate) dialer: Arc<Dialer>,
+    pub(crate) dialer: Arc<dyn Dial>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) clock: Clock,
     /// Where round robin begins.
@@ -66,7 +66,7 @@ struct Actor {
     scheme: HashingScheme,
     window: Option<Duration>,
     first: u64,
-    dialer: Arc<Dialer>,
+    dialer: Arc<dyn Dial>,
     shared: Arc<Shared>,
     clock: Clock,
     happened: mpsc::Sender<Happened>,
@@ -206,6 +206,7 @@ impl Actor {
             let one = handle.split_to(1);
             if one.is_fenced() {
                 self.machine.release(charge);
+                self.shared.facts.fenced_records.add(1);
                 one.give_back();
                 continue;
             }
@@ -301,7 +302,7 @@ impl Actor {
             Action::Authenticate { connection } => {
                 let (dialer, happened) = (Arc::clone(&self.dialer), self.happened.clone());
                 self.tasks.spawn(async move {
-                    let event = match dialer.auth.credentials().await {
+                    let event = match dialer.credentials().await {
                         Ok(auth) => Happened::Credentials { id: connection, auth },
                         Err(error) => Happened::Lost { id: connection, error },
                     };

@@ -3,7 +3,7 @@
 //! Frames that wait are written together, in as few system calls as the socket takes. What it learns goes to the actor; it holds
 //! no state of the protocol.
 
-use super::socket::{Dialer, Halves};
+use super::socket::{Dial, Halves};
 use crate::auth::AuthData;
 use crate::machine::ConnectionId;
 use crate::tls;
@@ -35,11 +35,11 @@ pub(super) enum Happened {
 pub(super) async fn run(
     id: ConnectionId,
     address: HostPort,
-    dialer: Arc<Dialer>,
+    dialer: Arc<dyn Dial>,
     happened: mpsc::Sender<Happened>,
     outbound: mpsc::Receiver<Bytes>,
 ) {
-    let ended = serve(id, &address, &dialer, &happened, outbound).await;
+    let ended = serve(id, &address, &*dialer, &happened, outbound).await;
     if let Err(error) = ended {
         // The actor may be gone already: then nobody is left to care.
         let _unheard = happened.send(Happened::Lost { id, error }).await;
@@ -49,12 +49,12 @@ pub(super) async fn run(
 async fn serve(
     id: ConnectionId,
     address: &HostPort,
-    dialer: &Dialer,
+    dialer: &dyn Dial,
     happened: &mpsc::Sender<Happened>,
     outbound: mpsc::Receiver<Bytes>,
 ) -> Result<(), Error> {
     let Halves { reader, writer } = dialer.dial(address).await?;
-    let auth = dialer.auth.credentials().await?;
+    let auth = dialer.credentials().await?;
     if happened.send(Happened::Connected { id, auth }).await.is_err() {
         return Ok(());
     }

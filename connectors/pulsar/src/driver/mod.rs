@@ -6,4 +6,6 @@ pub(crate) mod actor;
 mod connection;
 mod socket;
 
-pub(crate) use socket::Dialer;
+#[cfg(test)]
+pub(crate) use socket::Halves;
+pub(crate) use socket::{Dial, Dialer};

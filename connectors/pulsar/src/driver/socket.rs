@@ -1,9 +1,10 @@
 //! Opening a connection: TCP, TLS when the service URL says so, within a deadline. Names are resolved anew each time.
 
-use crate::auth::Authentication;
+use crate::auth::{AuthData, Authentication};
 use crate::tls;
 use crate::url::HostPort;
 use connector_sdk::{Error, ErrorKind};
+use futures_util::future::BoxFuture;
 use rustls::pki_types::ServerName;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,9 +14,18 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 /// The two halves of an open connection.
-pub(super) struct Halves {
-    pub(super) reader: Box<dyn AsyncRead + Send + Unpin>,
-    pub(super) writer: Box<dyn AsyncWrite + Send + Unpin>,
+pub(crate) struct Halves {
+    pub(crate) reader: Box<dyn AsyncRead + Send + Unpin>,
+    pub(crate) writer: Box<dyn AsyncWrite + Send + Unpin>,
+}
+
+/// How connections are opened and what they begin with; tests have one without a network.
+pub(crate) trait Dial: Send + Sync {
+    /// Opens a connection.
+    fn dial<'a>(&'a self, address: &'a HostPort) -> BoxFuture<'a, Result<Halves, Error>>;
+
+    /// The credentials as they are now.
+    fn credentials(&self) -> BoxFuture<'_, Result<AuthData, Error>>;
 }
 
 /// How connections are opened.
@@ -28,17 +38,24 @@ pub(crate) struct Dialer {
     pub(crate) deadline: Duration,
 }
 
-impl Dialer {
-    /// Opens a connection.
-    pub(super) async fn dial(&self, address: &HostPort) -> Result<Halves, Error> {
-        let doing = format!("connecting to the broker `{address}`");
-        match tokio::time::timeout(self.deadline, self.open(address, &doing)).await {
-            Ok(opened) => opened,
-            Err(_) => Err(Error::transient(format!("{doing}: no answer in {} s", self.deadline.as_secs()))
-                .with_hint("check the service URL and that the network lets it through")),
-        }
+impl Dial for Dialer {
+    fn dial<'a>(&'a self, address: &'a HostPort) -> BoxFuture<'a, Result<Halves, Error>> {
+        Box::pin(async move {
+            let doing = format!("connecting to the broker `{address}`");
+            match tokio::time::timeout(self.deadline, self.open(address, &doing)).await {
+                Ok(opened) => opened,
+                Err(_) => Err(Error::transient(format!("{doing}: no answer in {} s", self.deadline.as_secs()))
+                    .with_hint("check the service URL and that the network lets it through")),
+            }
+        })
     }
 
+    fn credentials(&self) -> BoxFuture<'_, Result<AuthData, Error>> {
+        self.auth.credentials()
+    }
+}
+
+impl Dialer {
     async fn open(&self, address: &HostPort, doing: &str) -> Result<Halves, Error> {
         let stream = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(|error| {
             Error::transient(format!("{doing}: {error}")).with_hint("check the service URL and that the broker runs")

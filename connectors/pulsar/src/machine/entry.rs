@@ -59,6 +59,17 @@ impl Pack {
         })
     }
 
+    /// Two packs with half of the records each, in order.
+    pub(crate) fn into_halves(self) -> (Self, Self) {
+        let middle = self.records.len() / 2;
+        let mut front = Self { publish_time: self.publish_time, ..Self::default() };
+        let mut back = Self { publish_time: self.publish_time, ..Self::default() };
+        for (at, single) in self.into_singles().enumerate() {
+            if at < middle { front.absorb(single) } else { back.absorb(single) }
+        }
+        (front, back)
+    }
+
     /// Cuts out the records whose right is lost; says how many and what they were charged for.
     pub(crate) fn cut_fenced(&mut self) -> (usize, Charge) {
         let before = std::mem::take(self);

@@ -123,7 +123,10 @@ impl Machine {
             let oversize = pack.value_bytes > batch_limit;
             producer.pending.push_back(Entry::new(pack, encoded.frame, sequence, encoded.entry_size, oversize));
         } else if pack.records.len() > 1 {
-            self.queue_singly(id, pack);
+            // The batch limit is above what this broker takes: two entries instead of one.
+            let (front, back) = pack.into_halves();
+            producer.queue.push_front(back);
+            producer.queue.push_front(front);
         } else {
             let size = encoded.judged_size;
             let error = Error::new(

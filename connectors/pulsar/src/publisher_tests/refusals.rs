@@ -1,0 +1,100 @@
+//! Records that cannot be stored, under each policy, by the broker's maximum and by a topic's own limit.
+
+use super::*;
+
+async fn run(cluster: &Cluster, choice: OnRecordError, sizes: &[usize]) -> (Publisher, Arc<Seen>) {
+    let dead_letter_topic = Some("dead".to_owned());
+    let settings = PublisherSettings { on_record_error: choice, dead_letter_topic, ..settings() };
+    let mut publisher = connect(cluster, settings).await.unwrap();
+    let seen = Arc::new(Seen::default());
+    let records = sizes.iter().zip(0..).map(|(size, number)| record(number, *size)).collect();
+    Sink::write(&mut publisher, batch(&seen, 0, records)).await.unwrap();
+    publisher.flush().await.unwrap();
+    (publisher, seen)
+}
+
+const ONE_TOO_LARGE: [usize; 5] = [100, 100, 200_000, 100, 100];
+const GOOD: [u64; 4] = [0, 1, 3, 4];
+
+#[tokio::test(start_paused = true)]
+async fn fail_names_the_record_and_stores_the_others() {
+    let cluster = Cluster::new();
+    let (publisher, seen) = run(&cluster, OnRecordError::Fail, &ONE_TOO_LARGE).await;
+    assert_eq!(cluster.numbers("orders"), GOOD);
+    assert_eq!((seen.numbers("settled"), seen.numbers("failed")), (GOOD.to_vec(), vec![2]));
+    let reason = seen.reasons.lock().unwrap()[0].clone();
+    assert_eq!(reason.kind(), ErrorKind::Data);
+    for part in ["`49592/0`", "`shard-1`", "200008 bytes", "`maxMessageSize` of 100000 bytes"] {
+        assert!(reason.message().contains(part), "{reason}");
+    }
+    assert!(reason.hint().is_some());
+    assert_eq!(publisher.facts().refused_records.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn drop_counts_and_settles() {
+    let cluster = Cluster::new();
+    let (publisher, seen) = run(&cluster, OnRecordError::Drop, &ONE_TOO_LARGE).await;
+    assert_eq!(cluster.numbers("orders"), GOOD);
+    assert_eq!(seen.numbers("settled").len(), 5);
+    let facts = publisher.facts();
+    assert_eq!((facts.dropped_records.get(), facts.in_flight_records.get(), facts.in_flight_bytes.get()), (1, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_says_what_it_was_and_settles_by_its_own_receipt() {
+    let cluster = Cluster::new();
+    let (publisher, seen) = run(&cluster, OnRecordError::DeadLetter, &ONE_TOO_LARGE).await;
+    assert_eq!(cluster.numbers("orders"), GOOD);
+    assert_eq!(seen.numbers("settled").len(), 5);
+    let letters = cluster.records("dead");
+    assert_eq!(letters.len(), 1);
+    let original = record(2, 200_000);
+    assert_eq!(letters[0].value, original.value[..1_024]);
+    assert_eq!(letters[0].key, original.key);
+    let property = |name: &str| letters[0].properties.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string());
+    assert_eq!(property("REAL_TOPIC").as_deref(), Some("persistent://public/default/orders"));
+    assert_eq!(property("deadLetter.partition").as_deref(), Some("shard-1"));
+    assert_eq!(property("deadLetter.record").as_deref(), Some("49592/0"));
+    assert_eq!(property("deadLetter.size").as_deref(), Some("200008"));
+    assert_eq!(property("deadLetter.sha256").map(|sum| sum.len()), Some(64));
+    assert!(property("deadLetter.reason").unwrap().contains("maxMessageSize"));
+    assert_eq!(publisher.facts().in_flight_records.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topics_own_limit_judges_only_the_culprit() {
+    for (choice, failed) in [(OnRecordError::Fail, vec![3]), (OnRecordError::Drop, vec![]), (OnRecordError::DeadLetter, vec![])] {
+        let cluster = Cluster::new();
+        cluster.state().topic_limit = Some(3_000);
+        let (publisher, seen) = run(&cluster, choice, &[10, 20, 30, 9_000, 40, 50]).await;
+        assert_eq!(cluster.numbers("orders"), [0, 1, 2, 4, 5], "{choice:?}");
+        assert_eq!(seen.numbers("failed"), failed);
+        assert_eq!(seen.numbers("settled").len(), 6 - failed.len());
+        assert_eq!(cluster.records("dead").len(), usize::from(choice == OnRecordError::DeadLetter));
+        assert_eq!(publisher.facts().refused_entries.get(), 2, "the batch, then the culprit alone");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_topic_that_refuses_stops_the_partition() {
+    let cluster = Cluster::new();
+    // Its message has 1,024 bytes of the payload: too large there, too.
+    cluster.state().topic_limit = Some(500);
+    let (_, seen) = run(&cluster, OnRecordError::DeadLetter, &[10, 9_000, 20]).await;
+    assert_eq!(cluster.numbers("orders"), [0, 2]);
+    assert_eq!(seen.numbers("failed"), [1]);
+    assert!(seen.reasons.lock().unwrap()[0].message().contains("the dead letter topic refuses record `49591/0`"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_most_once_cannot_stop_at_a_record_and_drops_it() {
+    let cluster = Cluster::new();
+    let settings = PublisherSettings { guarantee: Guarantee::AtMostOnce, ..settings() };
+    let mut publisher = connect(&cluster, settings).await.unwrap();
+    let seen = Arc::new(Seen::default());
+    Sink::write(&mut publisher, batch(&seen, 0, vec![record(0, 200_000)])).await.unwrap();
+    publisher.flush().await.unwrap();
+    assert_eq!(seen.numbers("settled"), [0]);
+    assert_eq!(publisher.facts().dropped_records.get(), 1);
+}
