@@ -10,13 +10,15 @@ help: ## print this list
 demo: ## Kinesis to Pulsar on this machine: a real broker, local-aws, a stream, the source, and what a consumer receives
 	@tests/rig/demo
 
+# Always the whole workspace with all targets: another choice of crates is another choice of features, and builds all of the AWS SDK again.
 test: ## everything: set-up, format, lints, unit and property tests, end-to-end tests on a real Pulsar
 	@tests/rig/setup test
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo test --workspace --exclude e2e --locked
-	cargo build --locked --bins
-	tests/rig/with-servers cargo test -p e2e --locked
+	cargo build --workspace --all-targets --locked
+	cargo test --workspace --locked --lib --bins
+	cargo test --workspace --locked --doc
+	PULSAR_CONNECT_BIN=$${CARGO_TARGET_DIR:-$$PWD/target}/debug tests/rig/with-servers cargo test --workspace --locked --test '*'
 
 bench: ## records/s, CPU per million records, memory, start to first record; prints a table and writes it as JSON
 	@tests/rig/setup demo

@@ -77,6 +77,7 @@ need_port() {
 process_start() {
   local stat
   stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 0
+  # shellcheck disable=SC2086 # its fields are words
   set -- ${stat##*) }
   [[ $1 == Z && ${18} -le 1 ]] || echo "${20}"
 }

@@ -59,7 +59,7 @@ make_certificates() {
 option_settings() {
   local providers=() plugin=org.apache.pulsar.broker.authentication
   if ((TOKEN)); then
-    providers+=($plugin.AuthenticationProviderToken)
+    providers+=("$plugin.AuthenticationProviderToken")
     printf '%s\n' "tokenSecretKey=file://$DIR/auth/secret.key" \
       brokerClientAuthenticationPlugin=org.apache.pulsar.client.impl.auth.AuthenticationToken \
       "brokerClientAuthenticationParameters=token:$(<"$DIR/auth/admin.token")"
@@ -69,7 +69,7 @@ option_settings() {
       "tlsCertificateFilePath=$DIR/tls/server.pem" "tlsKeyFilePath=$DIR/tls/server.key" "tlsTrustCertsFilePath=$DIR/tls/ca.pem" \
       "brokerClientTrustCertsFilePath=$DIR/tls/ca.pem"
   fi
-  ((MTLS)) && providers+=($plugin.AuthenticationProviderTls)
+  ((MTLS)) && providers+=("$plugin.AuthenticationProviderTls")
   if ((${#providers[@]})); then
     printf '%s\n' authenticationEnabled=true authorizationEnabled=true superUserRoles=admin,client \
       "authenticationProviders=$(IFS=,; echo "${providers[*]}")"
