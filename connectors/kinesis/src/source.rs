@@ -6,7 +6,7 @@
 use crate::aws_api::AwsKinesis;
 use crate::config::{KinesisSourceConfig, MetricsLevel, Settings};
 use crate::coordinator::{Coordinator, CoordinatorDeps, CoordinatorSettings, CoordinatorStatus, worker_identifier};
-use crate::lease::{DynamoDbTable, LeaseTable};
+use crate::lease::{DynamoDbTable, LeaseListing, LeaseTable, list_leases};
 use crate::metrics::{CloudWatchSink, Facts as Measurements, FlushSettings, Flusher};
 use crate::port::{RetrievalMode, StreamApi};
 use crate::retrieval::{FanOut, FanOutSettings, LateRetrieval, Polling, PollingSettings};
@@ -124,7 +124,7 @@ impl KinesisSource {
             topic: context.destination.clone(),
         };
         // A fan-out consumer becomes active while the lease table is made ready: both take AWS seconds.
-        let retrieval = retrieval(Arc::clone(&kinesis), &settings, &context);
+        let retrieval = retrieval(Arc::clone(&kinesis), &settings, &facts, &context);
         let (coordinator, retrieval) = match tokio::join!(Coordinator::start(deps, wishes), retrieval) {
             (Ok(coordinator), Ok(retrieval)) => (coordinator, retrieval),
             (Ok(mut coordinator), Err(error)) => {
@@ -197,14 +197,29 @@ fn lease_table(aws: &AwsContext, endpoint: Option<Endpoint>, settings: &Settings
     Arc::new(DynamoDbTable::new(client, settings.leases.table_name.clone(), settings.leases.consistent_reads))
 }
 
-async fn retrieval(kinesis: Arc<AwsKinesis>, settings: &Settings, context: &SourceContext) -> Result<Arc<dyn RetrievalMode>, Error> {
+/// The leases of the source's table, for a person to look at. Reads only, and registers nothing.
+///
+/// # Errors
+/// What the credentials or DynamoDB answer.
+pub async fn leases(settings: &Settings) -> Result<LeaseListing, Error> {
+    let places = Places::of(settings).map_err(|problem| Error::configuration(problem.to_string()))?;
+    let aws = settings.credentials.connect(&places.region).await?;
+    list_leases(&*lease_table(&aws, places.dynamodb, settings)).await
+}
+
+async fn retrieval(
+    kinesis: Arc<AwsKinesis>,
+    settings: &Settings,
+    facts: &Measurements,
+    context: &SourceContext,
+) -> Result<Arc<dyn RetrievalMode>, Error> {
     let wanted = &settings.retrieval;
     if wanted.enhanced_fan_out {
         let consumer = kinesis.consumer(&wanted.consumer_name, wanted.consumer_arn.as_deref()).await?;
-        return Ok(Arc::new(FanOut::new(Arc::new(consumer), FanOutSettings::default(), context.random.clone())));
+        return Ok(Arc::new(FanOut::new(Arc::new(consumer), FanOutSettings::default(), facts.clone(), context.random.clone())));
     }
     let polling = PollingSettings { max_records: wanted.max_records, idle_time_between_reads: wanted.idle_time_between_reads };
-    Ok(Arc::new(Polling::new(kinesis, polling, context.random.clone())))
+    Ok(Arc::new(Polling::new(kinesis, polling, facts.clone(), context.random.clone())))
 }
 
 /// What can be seen of the source.

@@ -14,6 +14,7 @@ use super::cursor::Cursor;
 use super::polling::hold_for;
 use super::trouble::Troubles;
 use crate::ids::ShardId;
+use crate::metrics::{Facts, ShardFacts};
 use crate::port::{FetchError, Fetched, Retrieval, RetrievalMode, StartAt};
 use connector_sdk::{Error, Random, Reservation, Share};
 use futures_util::future::BoxFuture;
@@ -50,13 +51,14 @@ impl Default for FanOutSettings {
 pub struct FanOut {
     subscriptions: Arc<dyn Subscriptions>,
     settings: FanOutSettings,
+    facts: Facts,
     random: Random,
 }
 
 impl FanOut {
     /// Subscribes through `subscriptions`.
-    pub fn new(subscriptions: Arc<dyn Subscriptions>, settings: FanOutSettings, random: Random) -> Self {
-        Self { subscriptions, settings, random }
+    pub fn new(subscriptions: Arc<dyn Subscriptions>, settings: FanOutSettings, facts: Facts, random: Random) -> Self {
+        Self { subscriptions, settings, facts, random }
     }
 }
 
@@ -65,6 +67,8 @@ impl RetrievalMode for FanOut {
         Box::new(SubscribedShard {
             subscriptions: Arc::clone(&self.subscriptions),
             settings: self.settings,
+            facts: self.facts.shard(shard),
+            subscribed: false,
             shard: shard.clone(),
             share,
             cursor: Cursor::new(start),
@@ -82,6 +86,9 @@ impl RetrievalMode for FanOut {
 struct SubscribedShard {
     subscriptions: Arc<dyn Subscriptions>,
     settings: FanOutSettings,
+    facts: ShardFacts,
+    /// Whether a subscription has stood before.
+    subscribed: bool,
     shard: ShardId,
     share: Share,
     cursor: Cursor,
@@ -149,6 +156,9 @@ impl SubscribedShard {
             Ok(subscription) => subscription?,
             Err(_) => return Err(ReadError::Failed(self.error("was not answered in time"))),
         };
+        if std::mem::replace(&mut self.subscribed, true) {
+            self.facts.resubscribed();
+        }
         self.stream = Some(Stream { subscription, announced: None, unread_since: None, silent: Duration::ZERO, fresh: true });
         Ok(Step::On)
     }
@@ -233,7 +243,10 @@ impl SubscribedShard {
                 return Err(FetchError::FutureTimestamp);
             }
             ReadError::Busy => self.busy.failed(None),
-            ReadError::Throttled(asked) => self.troubles.throttled(self.shard.as_str(), asked),
+            ReadError::Throttled(asked) => {
+                self.facts.throttled();
+                self.troubles.throttled(self.shard.as_str(), asked)
+            }
             ReadError::Failed(error) => match self.troubles.failed(error) {
                 Ok(wait) => wait,
                 Err(error) => {

@@ -8,6 +8,7 @@ use super::cursor::Cursor;
 use super::demand::Demand;
 use super::trouble::Troubles;
 use crate::ids::ShardId;
+use crate::metrics::{Facts, ShardFacts};
 use crate::port::{FetchError, Fetched, RawRecord, Retrieval, RetrievalMode, StartAt};
 use connector_sdk::{Error, Random, Reservation, Share};
 use futures_util::future::BoxFuture;
@@ -35,13 +36,14 @@ pub struct PollingSettings {
 pub struct Polling {
     reads: Arc<dyn ShardReads>,
     settings: PollingSettings,
+    facts: Facts,
     random: Random,
 }
 
 impl Polling {
     /// Polls through `reads`.
-    pub fn new(reads: Arc<dyn ShardReads>, settings: PollingSettings, random: Random) -> Self {
-        Self { reads, settings, random }
+    pub fn new(reads: Arc<dyn ShardReads>, settings: PollingSettings, facts: Facts, random: Random) -> Self {
+        Self { reads, settings, facts, random }
     }
 }
 
@@ -50,6 +52,7 @@ impl RetrievalMode for Polling {
         Box::new(PolledShard {
             reads: Arc::clone(&self.reads),
             idle: self.settings.idle_time_between_reads.max(SPACING),
+            facts: self.facts.shard(shard),
             shard: shard.clone(),
             share,
             cursor: Cursor::new(start),
@@ -66,6 +69,7 @@ impl RetrievalMode for Polling {
 struct PolledShard {
     reads: Arc<dyn ShardReads>,
     idle: Duration,
+    facts: ShardFacts,
     shard: ShardId,
     share: Share,
     cursor: Cursor,
@@ -95,18 +99,25 @@ impl PolledShard {
             }
             let iterator = match self.iterator.clone() {
                 Some(iterator) => iterator,
-                None => match self.reads.iterator(&self.shard, self.cursor.start()).await {
-                    Ok(iterator) => self.iterator.insert(iterator).clone(),
-                    Err(error) => match self.no_iterator(error)? {
-                        Next::Again => continue,
-                        Next::End => return Ok(self.end(self.share.reserve(0).await)),
-                    },
-                },
+                None => {
+                    let called = Instant::now();
+                    let given = self.reads.iterator(&self.shard, self.cursor.start()).await;
+                    self.facts.get_shard_iterator(called.elapsed(), given.is_ok());
+                    match given {
+                        Ok(iterator) => self.iterator.insert(iterator).clone(),
+                        Err(error) => match self.no_iterator(error)? {
+                            Next::Again => continue,
+                            Next::End => return Ok(self.end(self.share.reserve(0).await)),
+                        },
+                    }
+                }
             };
             let ask = self.demand.ask(&self.share);
             let reservation = self.share.reserve(ask.bytes).await;
             let called = Instant::now();
-            match self.reads.records(&self.shard, &iterator, ask.limit, reservation).await {
+            let answer = self.reads.records(&self.shard, &iterator, ask.limit, reservation).await;
+            self.facts.get_records(called.elapsed(), answer.is_ok());
+            match answer {
                 Ok(answer) => match self.answered(answer, called)? {
                     Some(fetched) => return Ok(fetched),
                     None => continue,
@@ -155,6 +166,7 @@ impl PolledShard {
     fn no_answer(&mut self, error: ReadError, limit: u32, called: Instant) -> Result<(), FetchError> {
         match error {
             ReadError::Throttled(asked) => {
+                self.facts.throttled();
                 let wait = self.troubles.throttled(self.shard.as_str(), asked);
                 self.wait(called, wait);
                 Ok(())
@@ -165,6 +177,7 @@ impl PolledShard {
                 Ok(())
             }
             ReadError::IteratorGone => {
+                self.facts.expired_iterator();
                 self.iterator = None;
                 self.fresh_refusals += 1;
                 if self.fresh_refusals > REFUSALS {
