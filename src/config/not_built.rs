@@ -1,0 +1,73 @@
+//! What Pulsar IO's form can say and this runtime does not do. What would change what is written is refused with a sentence; what
+//! means nothing here is named once, in the log. Nothing is taken and ignored.
+
+use super::source_config::{ProcessingGuarantees, SourceConfig};
+use connector_sdk::Problem;
+
+/// Problems with what is not built; sentences on what means nothing go to `notes`.
+pub(super) fn check(config: &SourceConfig, notes: &mut Vec<String>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    match config.processing_guarantees {
+        Some(ProcessingGuarantees::EffectivelyOnce) => problems.push(
+            Problem::new("processingGuarantees", "`EFFECTIVELY_ONCE` is not offered yet, and nothing less is put in its place")
+                .hint("write `ATLEAST_ONCE` (duplicates after a crash) or `ATMOST_ONCE` (losses after a crash)"),
+        ),
+        Some(ProcessingGuarantees::Manual) => problems.push(
+            Problem::new("processingGuarantees", "`MANUAL` leaves acknowledgement to the user's code, and a source has none: it would never progress")
+                .hint("write `ATLEAST_ONCE`"),
+        ),
+        _ => {}
+    }
+    let schema_type = given(&config.schema_type);
+    if let Some(kind) = schema_type.filter(|kind| !["bytes", "none"].iter().any(|plain| kind.eq_ignore_ascii_case(plain))) {
+        problems.push(
+            Problem::new("schemaType", format!("the schema `{kind}` is not offered: payloads are published as the bytes that came"))
+                .hint("remove `schemaType`, or write `bytes`"),
+        );
+    }
+    if let Some(class) = given(&config.serde_class_name) {
+        let cause = match schema_type {
+            Some(_) => "only one of `serdeClassName` and `schemaType` can be set".to_owned(),
+            None => format!("the Java class `{class}` cannot be loaded: payloads are published as the bytes that came"),
+        };
+        problems.push(Problem::new("serdeClassName", cause).hint("remove `serdeClassName`"));
+    }
+    if config.batch_source_config.as_ref().is_some_and(|batch| !batch.is_empty()) {
+        problems.push(
+            Problem::new("batchSourceConfig", "batch sources (a discovery, then tasks) are not offered").hint("remove `batchSourceConfig`"),
+        );
+    }
+    if let Some(topic) = given(&config.log_topic) {
+        problems.push(
+            Problem::new("logTopic", format!("log lines cannot be published to a topic, and nobody would find them at `{topic}`"))
+                .hint("remove `logTopic`; log lines go to the standard error, with `--log-format json` as JSON"),
+        );
+    }
+    problems.extend(batch_builder(config));
+    for (given, key, why) in [
+        (config.resources.is_some(), "resources", "this process takes what it needs; bound it where it is started"),
+        (given(&config.runtime_flags).is_some(), "runtimeFlags", "they are for a Java machine, and there is none"),
+        (given(&config.custom_runtime_options).is_some(), "customRuntimeOptions", "they are for a scheduler, and there is none"),
+    ] {
+        if given {
+            notes.push(format!("`{key}` means nothing here: {why}"));
+        }
+    }
+    problems
+}
+
+fn batch_builder(config: &SourceConfig) -> Option<Problem> {
+    const PATH: &str = "batchBuilder";
+    match given(&config.batch_builder)? {
+        "DEFAULT" => None,
+        "KEY_BASED" => Some(
+            Problem::new(PATH, "batches by key (`KEY_BASED`) are not offered, and would change how messages are stored")
+                .hint("remove it; where consumers use `Key_Shared`, set `producerConfig.batchingConfig.enabled` to false"),
+        ),
+        other => Some(Problem::new(PATH, format!("`{other}` is not a batch builder")).hint("remove it, or write `DEFAULT`")),
+    }
+}
+
+fn given(text: &Option<String>) -> Option<&str> {
+    text.as_deref().map(str::trim).filter(|text| !text.is_empty())
+}
