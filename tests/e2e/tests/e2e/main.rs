@@ -4,5 +4,19 @@
 //! that does not start fails the tests that need it. See `harness` for what can be given by the environment.
 #![allow(clippy::unwrap_used, clippy::large_futures)]
 
+mod a_record_that_cannot_be_stored;
+mod a_role_of_twenty_seconds;
+mod a_stop_replays_nothing;
+mod any_payload_arrives_bit_for_bit;
+mod at_most_once_doubles_nothing;
+mod broker_failures_cost_only_time;
 mod every_record_arrives;
 mod harness;
+mod java_tables_are_continued;
+mod kill_nine_loses_nothing;
+mod memory_is_bounded;
+mod reshards_keep_the_order;
+mod the_comparison_sees_everything;
+mod two_processes_share;
+mod what_bad_input_gets;
+mod where_reading_begins;

@@ -41,7 +41,8 @@ pub(crate) async fn shared() -> &'static Broker {
     started(&SHARED, || match std::env::var("PULSAR_SERVICE_URL").or_else(|_| std::env::var("PULSAR_URL")) {
         Ok(url) => {
             let admin = std::env::var("PULSAR_ADMIN_URL").ok().filter(|admin| !admin.is_empty());
-            let admin = admin.ok_or("a broker is given by PULSAR_URL: give its admin address, too, as PULSAR_ADMIN_URL=http://host:port")?;
+            let admin =
+                admin.ok_or("a broker is given by PULSAR_URL: give its admin address, too, as PULSAR_ADMIN_URL=http://host:port")?;
             Ok(Broker { url, admin: admin.trim_end_matches('/').to_owned(), variables: HashMap::new(), rig: None })
         }
         Err(_) => start("shared", &[]),
@@ -163,7 +164,8 @@ impl Broker {
     pub(crate) async fn token(&self, role: &str) -> String {
         let folder = self.rig.as_ref().expect("tokens are signed by a broker that was started here").folder.clone();
         let role = role.to_owned();
-        let printed = tokio::task::spawn_blocking(move || script(&folder, "token", &[&role])).await.expect("running a script does not panic");
+        let printed =
+            tokio::task::spawn_blocking(move || script(&folder, "token", &[&role])).await.expect("running a script does not panic");
         printed.expect("the broker has a key").trim().to_owned()
     }
 

@@ -51,7 +51,10 @@ pub(crate) async fn dynamodb(endpoint: &str, operation: &str, request: &Value) -
     let headers = [
         ("Content-Type", "application/x-amz-json-1.0"),
         ("X-Amz-Target", target.as_str()),
-        ("Authorization", "AWS4-HMAC-SHA256 Credential=AKIALOOKER/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0"),
+        (
+            "Authorization",
+            "AWS4-HMAC-SHA256 Credential=AKIALOOKER/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0",
+        ),
     ];
     let answer = call("POST", endpoint, &headers, request.to_string().as_bytes()).await?;
     if answer.status != 200 {

@@ -22,7 +22,6 @@ pub(crate) struct Setup {
     file: Map<String, Value>,
     broker_url: String,
     arguments: Vec<String>,
-    environment: Vec<(String, String)>,
     metrics: bool,
     starts: std::cell::Cell<usize>,
 }
@@ -60,7 +59,6 @@ impl Setup {
             file,
             broker_url: topic.broker.url.clone(),
             arguments: Vec::new(),
-            environment: Vec::new(),
             metrics: false,
             starts: std::cell::Cell::new(0),
         }
@@ -105,11 +103,6 @@ impl Setup {
         self
     }
 
-    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
-        self.environment.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
     /// Serves the metrics page, on a port that is free now.
     pub(crate) fn metrics(mut self) -> Self {
         self.metrics = true;
@@ -133,7 +126,7 @@ impl Setup {
         }
         // Nothing of the caller's own AWS settings reaches a test.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("AWS_EC2_METADATA_DISABLED", "true");
-        command.env("HOME", self.folder.path()).env("RUST_BACKTRACE", "1").envs(self.environment.iter().cloned());
+        command.env("HOME", self.folder.path()).env("RUST_BACKTRACE", "1");
         command.stdin(Stdio::null()).stdout(output.try_clone().expect("a file can be opened twice")).stderr(output).kill_on_drop(true);
         let child = command.spawn().expect("the program can be started");
         Source { child, log, metrics }
@@ -193,7 +186,8 @@ impl Source {
     /// Waits for its end by itself; the exit code and everything it wrote.
     pub(crate) async fn ends(mut self, within: Duration) -> (i32, String) {
         let status = tokio::time::timeout(within, self.child.wait()).await;
-        let status: ExitStatus = status.unwrap_or_else(|_| panic!("the source did not end within {} s", within.as_secs())).expect("it can be waited for");
+        let status: ExitStatus =
+            status.unwrap_or_else(|_| panic!("the source did not end within {} s", within.as_secs())).expect("it can be waited for");
         let log = self.log();
         let code = status.code().unwrap_or_else(|| panic!("the source was ended by a signal: {status}"));
         (code, log)

@@ -43,7 +43,9 @@ impl Stream {
 
     /// Puts `count` small records, numbered from `first`, under `keys` keys.
     pub(crate) fn put_numbered(&self, first: usize, count: usize, keys: usize) {
-        self.put((first..first + count).map(|index| NewRecord::new(format!("key-{}", index % keys), format!("record {index}").into_bytes())));
+        self.put(
+            (first..first + count).map(|index| NewRecord::new(format!("key-{}", index % keys), format!("record {index}").into_bytes())),
+        );
     }
 
     /// Puts one record that holds `parts`.

@@ -21,7 +21,7 @@ pub(crate) struct Topic {
     pub(crate) name: String,
     /// 0: not partitioned.
     pub(crate) partitions: u32,
-    token: Option<String>,
+    pub(crate) token: Option<String>,
 }
 
 /// A message as it lies in the topic.
@@ -71,6 +71,11 @@ impl Topic {
         self.broker.administer("PUT", &self.path(), "").await;
     }
 
+    /// Reads as the role of a token.
+    pub(crate) fn with_token(self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self }
+    }
+
     /// Another topic on the same broker.
     pub(crate) fn beside(&self, suffix: &str) -> Self {
         Self { name: format!("{}-{suffix}", self.name), partitions: 0, ..self.clone() }
@@ -112,7 +117,8 @@ impl Topic {
             }
             loop {
                 let next = tokio::time::timeout(PATIENCE, consumer.try_next()).await;
-                let message = next.expect("a message that is there arrives in time").expect("the client reads").expect("a topic does not end");
+                let message =
+                    next.expect("a message that is there arrives in time").expect("the client reads").expect("a topic does not end");
                 let id = message.message_id().clone();
                 messages.push(taken(partition, message));
                 let at = |id: &pulsar::message::proto::MessageIdData| (id.ledger_id, id.entry_id, id.batch_index.unwrap_or(-1));
