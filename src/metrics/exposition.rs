@@ -93,7 +93,7 @@ pub(super) fn text(states: &[Arc<InstanceState>], minutes: &[Minute], budget: &B
             page.set("pulsar_connect_parked_partitions", &labels, status.parked.len() as f64);
             page.set("pulsar_connect_beyond_checkpoint_records", &labels, status.beyond_checkpoint as f64);
             if let Some(millis) = status.millis_behind {
-                page.set("pulsar_connect_millis_behind_latest", &labels, millis as f64);
+                page.set("pulsar_connect_lag_millis", &labels, millis as f64);
             }
             add(&mut page, &labels, source.facts());
         }

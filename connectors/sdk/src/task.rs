@@ -2,6 +2,7 @@
 
 use crate::{Error, ErrorKind};
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 /// A running task that ends when it is dropped. There are no detached tasks.
 #[must_use = "a dropped task is ended"]
@@ -12,9 +13,9 @@ pub struct Task<T> {
 }
 
 impl<T: Send + 'static> Task<T> {
-    /// Spawns `work` on the current runtime.
+    /// Spawns `work` on the current runtime; what it logs carries the span it was spawned in.
     pub fn spawn(name: impl Into<String>, work: impl Future<Output = T> + Send + 'static) -> Self {
-        Self { name: name.into(), handle: tokio::spawn(work) }
+        Self { name: name.into(), handle: tokio::spawn(work.in_current_span()) }
     }
 
     /// What it is called.

@@ -37,11 +37,6 @@ pub(crate) fn receive_queue(size: usize) -> (ReceiveQueue, QueueEnd) {
 }
 
 impl ReceiveQueue {
-    /// How many records may wait.
-    pub(crate) fn size(&self) -> usize {
-        self.size
-    }
-
     /// Waits for room for a batch of `records`, first come first served; none when the queue was closed. Cancel-safe.
     pub(crate) async fn room(&self, records: usize) -> Option<Room> {
         let records = u32::try_from(records.clamp(1, self.size)).unwrap_or(u32::MAX);
