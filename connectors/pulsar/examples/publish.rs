@@ -1,6 +1,7 @@
 //! Publishes records to a topic and says how fast: `publish URL TOPIC COUNT [BYTES]`.
 //!
-//! Keys are `k0` to `k99`; the payload begins with the record's number, so that a reader can check order and completeness.
+//! Keys are `k0` to `k99`; the payload begins with the record's number, so that a reader can check order and completeness; random
+//! letters follow. From the environment: `AUTH_PLUGIN`, `AUTH_PARAMS`, `TRUST_FILE`, `PRODUCER_CONFIG` (JSON).
 
 use connector_pulsar::{ClientConfig, Publisher, PublisherSettings};
 use connector_sdk::{AckHandle, AckSink, Batch, Clock, Guarantee, Identity, OnRecordError, Outcome, Random, Record};
@@ -35,10 +36,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (url, topic) = (args.next().ok_or("no service URL")?, args.next().ok_or("no topic")?);
     let count: u64 = args.next().ok_or("no count")?.parse()?;
     let size: usize = args.next().map_or(Ok(1_024), |text| text.parse())?;
+    let mut client = ClientConfig::new(url);
+    client.auth_plugin = std::env::var("AUTH_PLUGIN").ok();
+    client.auth_params = std::env::var("AUTH_PARAMS").ok().map(Into::into);
+    client.tls_trust_certs_file_path = std::env::var("TRUST_FILE").ok();
+    let producer = std::env::var("PRODUCER_CONFIG").ok().map(|text| serde_json::from_str(&text)).transpose()?;
     let settings = PublisherSettings {
-        client: ClientConfig::new(url),
+        client,
         topic,
-        producer: None,
+        producer,
         guarantee: Guarantee::AtLeastOnce,
         on_record_error: OnRecordError::Fail,
         dead_letter_topic: None,
@@ -48,10 +54,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         random: Random::from_system(),
     };
     let began = Instant::now();
-    let mut publisher = Publisher::connect(settings).await.map_err(|error| error.to_string())?;
+    let mut publisher = Publisher::connect(settings).await.map_err(|error| {
+        eprintln!("{error}");
+        format!("{:?}", error.kind())
+    })?;
     println!("connected after {:?}", began.elapsed());
     let mut random = fastrand::Rng::with_seed(1);
-    let filler: Vec<u8> = (0..size).map(|_| random.alphanumeric() as u8).collect();
+    let letters: Vec<u8> = (0..size + (1 << 20)).map(|_| random.alphanumeric() as u8).collect();
     let seen = Arc::new(Count::default());
     let began = Instant::now();
     let mut at = 0;
@@ -60,7 +69,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut records = Vec::with_capacity(500);
         for number in at..next {
             let mut value = format!("{number:012}").into_bytes();
-            value.extend_from_slice(&filler[value.len().min(size)..]);
+            let from = random.usize(..1 << 20);
+            value.extend_from_slice(&letters[from..from + size.saturating_sub(value.len())]);
             records.push(Record { value: value.into(), key: Some(format!("k{}", number % 100).into()), ..Record::default() });
         }
         let bytes = records.iter().map(Record::cost).sum();

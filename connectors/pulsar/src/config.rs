@@ -80,7 +80,8 @@ impl ProducerConfig {
         let mut problems = Vec::new();
         if self.crypto_config.as_ref().is_some_and(|value| !is_empty(value)) {
             problems.push(
-                Problem::new("cryptoConfig", "end-to-end encryption is not offered yet").hint("remove `cryptoConfig`; messages would not be encrypted"),
+                Problem::new("cryptoConfig", "end-to-end encryption is not offered yet")
+                    .hint("remove `cryptoConfig`; messages would not be encrypted"),
             );
         }
         let inner = self.batching_config.as_ref().and_then(|batching| batching.batch_builder.as_ref());
@@ -95,7 +96,8 @@ impl ProducerConfig {
             }
         }
         if self.batching().max_bytes > MOST_BATCH_BYTES {
-            problems.push(Problem::new("batchingConfig.batchingMaxBytes", format!("more than {MOST_BATCH_BYTES} bytes do not fit a batch")));
+            problems
+                .push(Problem::new("batchingConfig.batchingMaxBytes", format!("more than {MOST_BATCH_BYTES} bytes do not fit a batch")));
         }
         if self.batching().delay > MOST_DELAY {
             problems.push(Problem::new("batchingConfig.batchingMaxPublishDelayMs", "more than 60000 ms is longer than a batch may wait"));
@@ -106,7 +108,10 @@ impl ProducerConfig {
     /// Keys that mean nothing here, in a sentence each, for the log.
     pub fn notes(&self) -> Vec<String> {
         if self.use_thread_local_producers == Some(true) {
-            vec!["`producerConfig.useThreadLocalProducers` means nothing here: producers are shared by all partitions of an instance".to_owned()]
+            vec![
+                "`producerConfig.useThreadLocalProducers` means nothing here: producers are shared by all partitions of an instance"
+                    .to_owned(),
+            ]
         } else {
             Vec::new()
         }
@@ -239,7 +244,10 @@ mod tests {
     fn an_empty_config_is_what_the_java_instance_builds() {
         let config = parse("{}");
         assert_eq!(config.compression(), Compression::Lz4);
-        assert_eq!(config.batching(), Batching { enabled: true, max_messages: 1_000, max_bytes: 131_072, delay: Duration::from_millis(10) });
+        assert_eq!(
+            config.batching(),
+            Batching { enabled: true, max_messages: 1_000, max_bytes: 131_072, delay: Duration::from_millis(10) }
+        );
         assert_eq!(config.hashing_scheme, HashingScheme::Murmur3_32);
         assert_eq!(config.round_robin_window(), Duration::from_millis(100));
         assert_eq!(config.pending_records(), None);
@@ -275,7 +283,8 @@ mod tests {
 
     #[test]
     fn what_would_change_what_is_written_is_refused() {
-        let config = parse(r#"{"cryptoConfig":{"encryptionKeys":["k"]},"batchBuilder":"KEY_BASED","batchingConfig":{"batchBuilder":"ODD"}}"#);
+        let config =
+            parse(r#"{"cryptoConfig":{"encryptionKeys":["k"]},"batchBuilder":"KEY_BASED","batchingConfig":{"batchBuilder":"ODD"}}"#);
         let paths: Vec<String> = config.validate().into_iter().map(|problem| problem.path).collect();
         assert_eq!(paths, ["cryptoConfig", "batchBuilder", "batchingConfig.batchBuilder"]);
         assert!(serde_json::from_str::<ProducerConfig>(r#"{"compressionType":"GZIP"}"#).unwrap_err().to_string().contains("SNAPPY"));

@@ -43,7 +43,10 @@ pub(crate) fn refused(code: i32, message: &str, doing: &str) -> Error {
     let said = sentence(message);
     let absent = looks_absent(&said);
     let (kind, hint) = match code {
-        code::AUTHENTICATION => (ErrorKind::Authentication, Some("check the client authentication plugin, its parameters and that the token or certificate has not expired")),
+        code::AUTHENTICATION => (
+            ErrorKind::Authentication,
+            Some("check the client authentication plugin, its parameters and that the token or certificate has not expired"),
+        ),
         code::AUTHORIZATION => (ErrorKind::Authentication, Some("grant the role `produce` on the topic or its namespace")),
         code::METADATA | code::NOT_ALLOWED | code::SERVICE_NOT_READY | code::TOPIC_NOT_FOUND | 0 if absent => {
             (ErrorKind::Configuration, Some("create the tenant and the namespace, or correct the topic's name"))

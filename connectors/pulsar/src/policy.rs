@@ -27,10 +27,7 @@ pub(crate) enum Fate {
     /// The handle has been resolved.
     Decided,
     /// To be published instead; its receipt settles the record.
-    DeadLetter {
-        record: Record,
-        duty: Duty,
-    },
+    DeadLetter(Box<(Record, Duty)>),
 }
 
 impl Policy {
@@ -62,7 +59,7 @@ impl Policy {
             (OnRecordError::DeadLetter, Some(_)) => {
                 warn!(%partition, record = label, size = record.value.len(), topic, %error, "record goes to the dead letter topic");
                 facts.dead_letters.add(1);
-                Fate::DeadLetter { record: dead_letter(topic, &partition, record, &error, too_large), duty }
+                Fate::DeadLetter(Box::new((dead_letter(topic, &partition, record, &error, too_large), duty)))
             }
             (OnRecordError::Fail | OnRecordError::DeadLetter, _) => {
                 let size = record.value.len();
@@ -122,4 +119,3 @@ fn sha256(bytes: &[u8]) -> String {
     }
     hex
 }
-

@@ -73,6 +73,17 @@ impl Shared {
         self.bytes.add_permits(charge.bytes);
     }
 
+    /// Whoever waits for room hears that there will be none.
+    pub(crate) fn end(&self) {
+        self.records.close();
+        self.bytes.close();
+    }
+
+    /// Whether nothing is reserved, submitted or unresolved.
+    fn is_empty(&self) -> bool {
+        self.records.available_permits() == self.most_records && self.bytes.available_permits() == self.most_bytes
+    }
+
     pub(crate) fn set_waiting(&self, waiting: Option<String>) {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = waiting;
     }
@@ -215,8 +226,10 @@ impl Publisher {
 
     /// Flushes until the deadline, then ends; what is unresolved by then is given back.
     pub async fn close(&mut self, deadline: Instant) {
-        // Too late or closed already: what is left is given back below.
-        let _flushed = tokio::time::timeout_at(deadline, self.flush()).await;
+        if !self.shared.is_empty() {
+            // Too late or closed already: what is left is given back below.
+            let _flushed = tokio::time::timeout_at(deadline, self.flush()).await;
+        }
         self.stop.cancel();
         // A panic of the task is logged by the runtime; its records were given back by their drop.
         let _ended = self.task.join().await;
@@ -303,7 +316,6 @@ fn properties(identity: &Identity) -> Vec<(String, String)> {
         ("instance_hostname".to_owned(), hostname),
     ]
 }
-
 
 #[cfg(test)]
 #[path = "publisher_tests/mod.rs"]

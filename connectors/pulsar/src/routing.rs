@@ -98,8 +98,11 @@ fn murmur3_32(bytes: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    /// Key, Java string hash with its remainders by 4 and 7, Murmur3 with the same; from Java's client.
-    const TABLE: [(&str, u32, [u32; 2], u32, [u32; 2]); 17] = [
+    /// Key, Java string hash with its remainders by 4 and 7, Murmur3 with the same.
+    type Row = (&'static str, u32, [u32; 2], u32, [u32; 2]);
+
+    /// From Java's client.
+    const TABLE: [Row; 17] = [
         ("", 0, [0, 0], 0, [0, 0]),
         ("a", 97, [1, 6], 1_009_084_850, [2, 4]),
         ("k1", 3_366, [2, 6], 2_110_152_746, [2, 2]),

@@ -48,8 +48,9 @@ pub(crate) fn handshake_error(doing: &str, error: &std::io::Error) -> Error {
     let message = format!("{doing}: {tls}");
     match tls {
         rustls::Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => {
-            Error::new(ErrorKind::Authentication, message)
-                .with_hint("the broker's certificate is for another host name: use that name in the service URL, or turn host name verification off")
+            Error::new(ErrorKind::Authentication, message).with_hint(
+                "the broker's certificate is for another host name: use that name in the service URL, or turn host name verification off",
+            )
         }
         rustls::Error::InvalidCertificate(_) => Error::new(ErrorKind::Authentication, message)
             .with_hint("give the authority that signed the broker's certificate as the TLS trust file"),
@@ -135,9 +136,9 @@ impl ServerCertVerifier for Lenient {
         let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
         // The chain is verified before the name, so an error about the name says that the chain was good.
         match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            Err(rustls::Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
+            Err(rustls::Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. })) => {
+                Ok(ServerCertVerified::assertion())
+            }
             verdict => verdict,
         }
     }

@@ -87,7 +87,9 @@ mod tests {
 
     #[test]
     fn what_is_not_a_name_is_refused() {
-        for text in ["", "a b", "a/b", "kafka://a/b/c", "persistent://orders", "a//c", "a/b/c/d/e", "tenant!/ns/t", "persistent://a/cluster/b/c"] {
+        for text in
+            ["", "a b", "a/b", "kafka://a/b/c", "persistent://orders", "a//c", "a/b/c/d/e", "tenant!/ns/t", "persistent://a/cluster/b/c"]
+        {
             assert!(text.parse::<TopicName>().is_err(), "{text}");
         }
     }

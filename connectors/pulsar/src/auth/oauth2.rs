@@ -181,7 +181,9 @@ fn key_source(url: &str) -> Result<KeySource, String> {
     if let Some(path) = params::file_path(url) {
         return Ok(KeySource::File(path.into()));
     }
-    let data = url.strip_prefix("data:application/json;base64,").ok_or("`privateKey` is neither a `file:` nor a `data:application/json;base64,` URL")?;
+    let data = url
+        .strip_prefix("data:application/json;base64,")
+        .ok_or("`privateKey` is neither a `file:` nor a `data:application/json;base64,` URL")?;
     let bytes = STANDARD.decode(data).map_err(|_| "`privateKey` is not valid base64")?;
     let text = String::from_utf8(bytes).map_err(|_| "`privateKey` is not text")?;
     Ok(KeySource::Inline(text.into()))

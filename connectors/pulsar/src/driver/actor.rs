@@ -81,6 +81,15 @@ struct Actor {
     over: bool,
 }
 
+/// However the actor ends, nobody waits for room any more.
+struct EndOfRoom(Arc<Shared>);
+
+impl Drop for EndOfRoom {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 struct Flush {
     targets: Vec<(ProducerId, u64)>,
     done: oneshot::Sender<()>,
@@ -89,6 +98,7 @@ struct Flush {
 /// Runs until stopped, or until a start that cannot succeed has said so.
 pub(crate) async fn run(parts: Parts) {
     let Parts { mut machine, topic, policy, scheme, window, dialer, shared, clock, first, stop, mut submissions, started } = parts;
+    let _end = EndOfRoom(Arc::clone(&shared));
     let (happened, mut events) = mpsc::channel(EVENTS);
     let now = Now { at: Instant::now().into_std(), wall: clock.millis() };
     let id = machine.resolve(now, topic.clone());
@@ -196,11 +206,8 @@ impl Actor {
         let Batch { partition, records, mut handle } = batch;
         let count = records.len();
         for (at, record) in records.into_iter().enumerate() {
-            let charge = if at + 1 == count {
-                left
-            } else {
-                Charge { records: left.records.min(1), bytes: left.bytes.min(record.cost()) }
-            };
+            // What a batch above all the room there is was charged is spread from its front.
+            let charge = if at + 1 == count { left } else { Charge { records: left.records.min(1), bytes: left.bytes.min(record.cost()) } };
             left.records -= charge.records;
             left.bytes -= charge.bytes;
             let one = handle.split_to(1);
@@ -213,6 +220,8 @@ impl Actor {
             let producer = Self::route(&mut self.machine, &mut self.main, now, &record);
             self.machine.append(now, producer, record, &partition, one, charge);
         }
+        // Of a batch without records the room is free at once.
+        self.machine.release(left);
     }
 
     /// The producer for a record, opened on first use.
@@ -318,7 +327,10 @@ impl Actor {
         match event {
             Event::Partitions { topic, partitions } => self.partitions(now, topic, partitions),
             Event::Opened { producer } => {
-                self.troubles.remove(&Some(producer));
+                if self.troubles.remove(&Some(producer)).is_some() {
+                    info!(topic = %self.machine.topic_of(producer), "the topic is open again");
+                    self.last_log = None;
+                }
                 self.show_waiting();
                 if self.is_main(producer)
                     && let Some(started) = self.started.take()
@@ -334,7 +346,10 @@ impl Actor {
                 let charge = refused.charge;
                 match self.policy.judge(&topic, *refused, from_dead_letters, &self.shared.facts) {
                     Fate::Decided => self.machine.release(charge),
-                    Fate::DeadLetter { record, duty } => self.dead_letter(now, record, duty, charge),
+                    Fate::DeadLetter(letter) => {
+                        let (record, duty) = *letter;
+                        self.dead_letter(now, record, duty, charge);
+                    }
                 }
             }
         }

@@ -57,21 +57,16 @@ impl Dial for Dialer {
 
 impl Dialer {
     async fn open(&self, address: &HostPort, doing: &str) -> Result<Halves, Error> {
-        let stream = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(|error| {
-            Error::transient(format!("{doing}: {error}")).with_hint("check the service URL and that the broker runs")
-        })?;
+        let stream = TcpStream::connect((address.host.as_str(), address.port))
+            .await
+            .map_err(|error| Error::transient(format!("{doing}: {error}")).with_hint("check the service URL and that the broker runs"))?;
         stream.set_nodelay(true).map_err(|error| Error::transient(format!("{doing}: {error}")))?;
         if !self.tls {
             let (reader, writer) = stream.into_split();
             return Ok(Halves { reader: Box::new(reader), writer: Box::new(writer) });
         }
-        let config = tls::client_config(
-            self.trust_file.as_deref(),
-            self.insecure,
-            self.verify_hostname,
-            self.auth.client_certificate(),
-        )
-        .await?;
+        let config =
+            tls::client_config(self.trust_file.as_deref(), self.insecure, self.verify_hostname, self.auth.client_certificate()).await?;
         let name = ServerName::try_from(address.host.clone())
             .map_err(|_| Error::new(ErrorKind::Configuration, format!("{doing}: `{}` is not a host name", address.host)))?;
         let stream =

@@ -141,7 +141,8 @@ impl Entry {
 
     /// Back into a pack, with the payloads read out of the frame.
     pub(crate) fn into_pack(mut self) -> Pack {
-        let read = frame::decode(&mut BytesMut::from(&self.frame[..]), usize::MAX).ok().flatten().and_then(|frame| unpack(frame.entry).ok());
+        let read =
+            frame::decode(&mut BytesMut::from(&self.frame[..]), usize::MAX).ok().flatten().and_then(|frame| unpack(frame.entry).ok());
         let entry = read.expect("a frame that this client encoded and kept reads back");
         for (record, read) in self.records.iter_mut().zip(entry.records) {
             record.value = read.value;

@@ -107,11 +107,8 @@ impl Machine {
                 topic.state = TopicState::Asking(Ask { request: Some(request_id), ..ask });
                 // The first question may create the topic, as Java's does; the later ones must not bring a deleted one back.
                 let create = topic.partitions.is_none() || !asks_without_creating;
-                let question = proto::PartitionMetadata {
-                    topic: topic.name.to_string(),
-                    request_id,
-                    metadata_auto_creation_enabled: Some(create),
-                };
+                let question =
+                    proto::PartitionMetadata { topic: topic.name.to_string(), request_id, metadata_auto_creation_enabled: Some(create) };
                 BaseCommand { kind: kind::PARTITIONED_METADATA, partition_metadata: Some(question), ..BaseCommand::default() }
             }
             Subject::Producer(id) => {

@@ -66,39 +66,52 @@ impl Model {
         let frame = decode(&mut BytesMut::from(&bytes[..]), usize::MAX).unwrap().unwrap();
         let command = frame.command;
         match command.kind {
-            kind::CONNECT => self.answer(connection, BaseCommand {
-                kind: kind::CONNECTED,
-                connected: Some(proto::Connected { server_version: "model".into(), max_message_size: Some(5_000), ..Default::default() }),
-                ..Default::default()
-            }),
-            kind::LOOKUP => {
-                let lookup = command.lookup.unwrap();
-                self.answer(connection, BaseCommand {
-                    kind: kind::LOOKUP_RESPONSE,
-                    lookup_response: Some(proto::LookupResponse {
-                        broker_service_url: Some("pulsar://broker:6650".into()),
-                        response: Some(1),
-                        request_id: lookup.request_id,
+            kind::CONNECT => self.answer(
+                connection,
+                BaseCommand {
+                    kind: kind::CONNECTED,
+                    connected: Some(proto::Connected {
+                        server_version: "model".into(),
+                        max_message_size: Some(5_000),
                         ..Default::default()
                     }),
                     ..Default::default()
-                });
+                },
+            ),
+            kind::LOOKUP => {
+                let lookup = command.lookup.unwrap();
+                self.answer(
+                    connection,
+                    BaseCommand {
+                        kind: kind::LOOKUP_RESPONSE,
+                        lookup_response: Some(proto::LookupResponse {
+                            broker_service_url: Some("pulsar://broker:6650".into()),
+                            response: Some(1),
+                            request_id: lookup.request_id,
+                            ..Default::default()
+                        }),
+                        ..Default::default()
+                    },
+                );
             }
             kind::PRODUCER => {
                 let open = command.producer.unwrap();
                 self.open.insert((connection, open.producer_id), open.topic);
                 self.names += 1;
                 let name = open.producer_name.unwrap_or_else(|| format!("model-{}", self.names));
-                self.answer(connection, BaseCommand {
-                    kind: kind::PRODUCER_SUCCESS,
-                    producer_success: Some(proto::ProducerSuccess {
-                        request_id: open.request_id,
-                        producer_name: name,
-                        last_sequence_id: Some(-1),
+                self.answer(
+                    connection,
+                    BaseCommand {
+                        kind: kind::PRODUCER_SUCCESS,
+                        producer_success: Some(proto::ProducerSuccess {
+                            request_id: open.request_id,
+                            producer_name: name,
+                            last_sequence_id: Some(-1),
+                            ..Default::default()
+                        }),
                         ..Default::default()
-                    }),
-                    ..Default::default()
-                });
+                    },
+                );
             }
             kind::CLOSE_PRODUCER => {
                 self.open.remove(&(connection, command.close_producer.unwrap().producer_id));
@@ -458,6 +471,36 @@ proptest! {
         prop_assert_eq!(settled.len() + given_back.len(), usize::try_from(count).unwrap() + 20);
         prop_assert_eq!(world.facts.in_flight_records.get(), 0);
     }
+}
+
+#[test]
+fn the_schedules_reach_what_they_are_meant_to_reach() {
+    use proptest::strategy::ValueTree;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut sums = [0; 7];
+    for seed in 0..200 {
+        let schedule = steps().new_tree(&mut runner).unwrap().current();
+        let mut world = World::new(seed, |_| {});
+        world.model.largest = (seed % 2 == 0).then_some(300);
+        play(&mut world, schedule);
+        world.quiesce();
+        let facts = &world.facts;
+        let numbers = [
+            &facts.resends,
+            &facts.reopens,
+            &facts.disconnects,
+            &facts.refused_entries,
+            &facts.refused_records,
+            &facts.errors,
+            &facts.entries,
+        ];
+        for (sum, number) in sums.iter_mut().zip(numbers) {
+            *sum += number.get();
+        }
+        // More records than entries: batches were made.
+        assert!(facts.entry_records.get() >= facts.entries.get());
+    }
+    assert!(sums.iter().all(|sum| *sum > 50), "{sums:?}");
 }
 
 fn ready_world() -> (World, ProducerId) {

@@ -18,8 +18,8 @@ mod producer;
 mod receipts;
 mod sending;
 
-pub use duty::Duty;
 pub(crate) use connection::WINDOW_FRAMES;
+pub use duty::Duty;
 pub use entry::Charge;
 
 use crate::facts::Facts;
@@ -399,7 +399,6 @@ impl Machine {
 fn index(id: ProducerId) -> usize {
     usize::try_from(id.0).expect("a producer's number is an index")
 }
-
 
 #[cfg(test)]
 #[path = "machine_tests.rs"]

@@ -139,10 +139,8 @@ impl Cluster {
     /// Asks every connection for fresh credentials.
     pub(super) fn challenge(&self) {
         for connection in self.state().connections.iter().flatten() {
-            let challenge = proto::AuthData {
-                auth_method_name: Some("token".into()),
-                auth_data: Some(Bytes::from_static(b"PulsarAuthRefresh")),
-            };
+            let challenge =
+                proto::AuthData { auth_method_name: Some("token".into()), auth_data: Some(Bytes::from_static(b"PulsarAuthRefresh")) };
             let challenge = proto::AuthChallenge { challenge: Some(challenge) };
             connection.say(BaseCommand { kind: kind::AUTH_CHALLENGE, auth_challenge: Some(challenge), ..Default::default() });
         }

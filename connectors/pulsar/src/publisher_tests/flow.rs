@@ -187,3 +187,20 @@ async fn dropping_a_publisher_gives_everything_back() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(seen.numbers("given back").len(), 50);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_room_hears_of_the_end_and_an_idle_publisher_closes_at_once() {
+    let cluster = Cluster::new();
+    let publisher = connect(&cluster, settings()).await.unwrap();
+    let held = publisher.reserve(10, 8 << 20).await.unwrap();
+    let stop = publisher.stop.clone();
+    let (waited, ()) = tokio::join!(publisher.reserve(1, 1), async { stop.cancel() });
+    assert_eq!(waited.err().unwrap().kind(), ErrorKind::Closed);
+    drop(held);
+    let began = Instant::now();
+    // The cluster cannot be reached, and nothing has to be flushed.
+    cluster.kill("one");
+    let (mut idle, _started) = Publisher::start(settings(), Arc::new(cluster)).unwrap();
+    idle.close(began + Duration::from_secs(30)).await;
+    assert!(began.elapsed() < Duration::from_secs(1));
+}

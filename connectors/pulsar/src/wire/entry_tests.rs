@@ -42,7 +42,12 @@ fn the_largest_ids_still_fit_the_one_byte_length_of_the_command() {
 
 fn records() -> impl Strategy<Value = Vec<Record>> {
     let text = || prop::option::of("[a-zé日]{0,9}");
-    let record = (prop::collection::vec(any::<u8>(), 0..300), text(), prop::option::of(any::<u64>()), prop::collection::vec(("[a-z]{1,200}", ".{0,9}"), 0..3));
+    let record = (
+        prop::collection::vec(any::<u8>(), 0..300),
+        text(),
+        prop::option::of(any::<u64>()),
+        prop::collection::vec(("[a-z]{1,200}", ".{0,9}"), 0..3),
+    );
     let record = record.prop_map(|(value, key, event_time, pairs)| {
         let mut properties = Properties::default();
         for (name, value) in pairs {
