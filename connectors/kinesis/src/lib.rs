@@ -5,7 +5,6 @@
 //! bit. It never writes a row over a lease, never guesses a position, and never skips in silence.
 
 pub mod aggregation;
-mod plan;
 pub mod aws_api;
 pub mod config;
 pub mod coordinator;
@@ -15,5 +14,8 @@ pub mod metrics;
 pub mod port;
 pub mod retrieval;
 
+mod plan;
 mod shard;
 mod source;
+
+pub use source::{KinesisSource, KinesisSourceFactory, leases};

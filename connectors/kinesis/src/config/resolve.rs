@@ -142,13 +142,19 @@ impl KinesisSourceConfig {
     }
 
     fn initial_position(&self) -> Result<InitialPosition, Problem> {
-        match (self.initial_position_in_stream, self.start_at_time) {
+        const PATH: &str = "startAtTime";
+        const HINT: &str = "write a time such as `2026-01-31T12:00:00Z`, or milliseconds since the epoch";
+        let start = self.start_at_time.as_ref().filter(|start| !start.text().trim().is_empty());
+        let at = start.map(|start| {
+            let problem = || Problem::new(PATH, format!("`{}` is not a time", start.text())).hint(HINT);
+            start.millis().ok_or_else(problem)
+        });
+        match (self.initial_position_in_stream, at.transpose()?) {
             (InitialPositionInStream::Latest, _) => Ok(InitialPosition::Latest),
             (InitialPositionInStream::TrimHorizon, _) => Ok(InitialPosition::TrimHorizon),
-            (InitialPositionInStream::AtTimestamp, Some(at)) => Ok(InitialPosition::AtTimestamp(at.millis())),
+            (InitialPositionInStream::AtTimestamp, Some(millis)) => Ok(InitialPosition::AtTimestamp(millis)),
             (InitialPositionInStream::AtTimestamp, None) => {
-                Err(Problem::new("startAtTime", "`initialPositionInStream` is `AT_TIMESTAMP`, but no time is given")
-                    .hint("set `startAtTime`, such as `2026-01-31T12:00:00Z`"))
+                Err(Problem::new(PATH, "`initialPositionInStream` is `AT_TIMESTAMP`, but no time is given").hint(HINT))
             }
         }
     }

@@ -63,6 +63,8 @@ fn each_mistake_is_named_with_its_key() {
         (json!({"dynamoEndpoint": "localhost"}), "dynamoEndpoint", "scheme"),
         (json!({"cloudwatchEndpoint": "ftp://localhost"}), "cloudwatchEndpoint", "scheme"),
         (json!({"initialPositionInStream": "AT_TIMESTAMP"}), "startAtTime", "no time is given"),
+        (json!({"initialPositionInStream": "AT_TIMESTAMP", "startAtTime": " "}), "startAtTime", "no time is given"),
+        (json!({"initialPositionInStream": "AT_TIMESTAMP", "startAtTime": "yesterday"}), "startAtTime", "`yesterday` is not a time"),
         (json!({"awsCredentialPluginParam": null}), "awsCredentialPluginParam", "is missing"),
         (json!({"awsCredentialPluginName": "com.example.Keys"}), "awsCredentialPluginName", "no credential plugin"),
         (json!({"applicationName": "Apache Pulsar IO Connector"}), "applicationName", "fan-out consumer"),
