@@ -31,6 +31,9 @@ pub struct CannedSpec {
     pub total: Option<u64>,
 }
 
+/// Different partition keys of an answer, when it has so many records.
+const PARTITION_KEYS: usize = 1_000;
+
 fn default_records() -> usize {
     500
 }
@@ -104,14 +107,13 @@ impl Canned {
         let count = spec.records_per_answer.clamp(1, 10_000);
         let payloads = (0..count)
             .map(|_| {
-                let mut payload = vec![0; spec.bytes];
-                random.fill(&mut payload);
-                Bytes::from(payload)
+                // Letters, as most records are text: they compress a little, and by no repetition.
+                (0..spec.bytes).map(|_| random.alphabetic() as u8).collect()
             })
             .collect();
         let template = Template {
             payloads,
-            partition_keys: (0..count).map(|index| format!("key-{index:05}")).collect(),
+            partition_keys: (0..count).map(|index| format!("key-{:05}", index % PARTITION_KEYS)).collect(),
             arrived_at: now,
             encoded: Default::default(),
         };

@@ -12,7 +12,7 @@ use super::account::Account;
 use super::body::Reply;
 use super::{kinesis_describe as describe, push};
 use crate::faults::FaultAction;
-use crate::kinesis::{ConsumerName, ErrorKind, GetRecordsAnswer, KinesisError, ListShardsRequest, PutOutcome, ShardPage};
+use crate::kinesis::{ConsumerName, ErrorKind, GetRecordsAnswer, KinesisError, ListShardsRequest, PutOutcome, ShardPage, hash_of};
 use crate::wire::records::{cbor_head, cbor_text, write_records};
 use crate::wire::requests::{
     CreateStream, GetRecords, Paging, PutRecord, PutRecords, Start, StreamChange, StreamTarget, SubscribeToShard, hash_key, missing,
@@ -53,7 +53,8 @@ pub(super) fn error(format: Format, status: u16, code: &str, message: &str) -> R
     Reply::new(status, format.content_type(), format.write(&body))
 }
 
-/// Reads off what a call is about; nothing for a request that cannot be read. Puts are not read, they name no shard and may be large.
+/// Reads off what a call is about; nothing for a request that cannot be read. A PutRecord is about the
+/// shard its key falls into; a PutRecords is about no shard in particular.
 pub(super) fn target(account: &Account, format: Format, body: &[u8]) -> Target {
     if !account.has_faults() {
         return Target::default();
@@ -68,7 +69,13 @@ pub(super) fn target(account: &Account, format: Format, body: &[u8]) -> Target {
     let consumer_stream = request.consumer_arn.as_deref().and_then(|arn| arn.split_once("/consumer/")).map(|(stream, _)| stream.to_owned());
     let arn = request.stream_arn.or(consumer_stream);
     let resource = kinesis.stream_name(request.stream_name.as_deref(), arn.as_deref()).ok().map(str::to_owned);
-    Target { resource, shard: request.shard_id }
+    let shard = request.shard_id.or_else(|| {
+        let key = request.partition_key.as_deref()?;
+        let hash = request.explicit_hash_key.and_then(|text| text.parse().ok()).unwrap_or_else(|| hash_of(key));
+        let open = kinesis.stream(resource.as_deref()?)?.open_shards().find(|shard| shard.range.contains(hash))?;
+        Some(open.id.to_string())
+    });
+    Target { resource, shard }
 }
 
 /// Answers a call.

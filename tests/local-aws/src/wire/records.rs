@@ -61,7 +61,8 @@ fn write_canned(format: Format, batch: &CannedBatch, out: &mut Vec<u8>) {
     let template = Arc::clone(&batch.template);
     let encoded = batch.template.encoded[slot].get_or_init(|| encode_template(format, &template));
     let start = out.len();
-    let end = encoded.ends_at[batch.count - 1];
+    let Some(last) = batch.count.checked_sub(1) else { return };
+    let end = encoded.ends_at[last];
     out.extend_from_slice(&encoded.bytes[..end]);
     for (index, at) in encoded.numbers_at.iter().take(batch.count).enumerate() {
         out[start + at..start + at + 56].copy_from_slice(batch.number(index).as_bytes());

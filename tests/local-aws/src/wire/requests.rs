@@ -62,6 +62,8 @@ pub(crate) struct StreamTarget {
     pub(crate) consumer_name: Option<String>,
     pub(crate) shard_id: Option<String>,
     pub(crate) shard_iterator: Option<String>,
+    pub(crate) partition_key: Option<String>,
+    pub(crate) explicit_hash_key: Option<String>,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]

@@ -62,6 +62,19 @@ async fn a_cut_before_stores_nothing_and_a_lost_reply_stores() {
 }
 
 #[tokio::test]
+async fn a_put_is_struck_by_the_shard_its_key_falls_into() {
+    let local = start().await;
+    let client = with_stream(&local).await;
+    local.add_fault(Fault::error(Service::Kinesis, "InternalFailureException").on("PutRecord").shard(SHARD));
+    let put = |hash: u128| {
+        client.put_record().stream_name("s").partition_key("k").explicit_hash_key(hash.to_string()).data(Blob::new("x")).send()
+    };
+    assert!(put(0).await.is_err());
+    assert_eq!(put(u128::MAX).await.unwrap().shard_id, "shardId-000000000001");
+    local.shutdown().await;
+}
+
+#[tokio::test]
 async fn latency_is_of_the_machine_s_clock() {
     let local = LocalAws::start(Options { clock: Clock::stepped(1_700_000_000_000), ..Options::default() }).await.unwrap();
     let client = with_stream(&local).await;
