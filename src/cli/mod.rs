@@ -101,7 +101,10 @@ fn failure(error: &connector_sdk::Error) -> String {
 }
 
 /// Few threads: the work of an instance is a handful of tasks, and more threads cost memory and caches.
-fn runtime() -> std::io::Result<Runtime> {
+///
+/// # Errors
+/// When the system gives no threads.
+pub fn runtime() -> std::io::Result<Runtime> {
     const MOST_THREADS: usize = 4;
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     Builder::new_multi_thread().worker_threads(cores.clamp(1, MOST_THREADS)).thread_name("pulsar-connect").enable_all().build()
