@@ -43,7 +43,13 @@ pub(crate) async fn client_config(
 /// The error of a TLS handshake, by what a person can do about it.
 pub(crate) fn handshake_error(doing: &str, error: &std::io::Error) -> Error {
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
-        return Error::transient(format!("{doing}: {error}"));
+        let text = format!("{doing}: {error}");
+        return match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => {
+                Error::transient(text).with_hint("it closed the connection; check that the port speaks TLS")
+            }
+            _ => Error::transient(text),
+        };
     };
     let message = format!("{doing}: {tls}");
     match tls {

@@ -11,7 +11,7 @@ use crate::url::HostPort;
 use crate::wire::frame;
 use crate::wire::messages::BaseCommand;
 use bytes::{Bytes, BytesMut};
-use connector_sdk::Error;
+use connector_sdk::{Error, ErrorKind};
 use std::io::IoSlice;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -79,7 +79,9 @@ async fn read(
         }
         let mut commands = Vec::new();
         while let Some(frame) = frame::decode(&mut buffer, INBOUND_LIMIT).map_err(|error| {
-            Error::transient(format!("{}: {error}", doing())).with_hint("check that the port is a broker's and whether it speaks TLS")
+            // A person must act: this is the HTTP port, or the TLS port without TLS.
+            Error::new(ErrorKind::Configuration, format!("{}: it does not speak the Pulsar protocol here: {error}", doing()))
+                .with_hint("use the broker's own port (6650), and `pulsar+ssl://` for its TLS port (6651)")
         })? {
             commands.push(frame.command);
         }

@@ -48,6 +48,8 @@ pub(super) struct Producer {
     /// Encoded and not answered, oldest first: the first `on_wire` were written on the present connection.
     pub(super) pending: VecDeque<Entry>,
     pub(super) on_wire: usize,
+    /// Payload bytes of a batch, at most: less than configured once the topic has refused a batch, until it is opened again.
+    pub(super) batch_bytes: usize,
     /// The largest entry this topic has taken.
     pub(super) largest: usize,
     pub(super) accepted: u64,
@@ -73,6 +75,7 @@ impl Producer {
             queue: VecDeque::new(),
             pending: VecDeque::new(),
             on_wire: 0,
+            batch_bytes: settings.batching.max_bytes,
             largest: 0,
             accepted: 0,
             resolved: 0,
@@ -123,7 +126,7 @@ impl Producer {
             self.queue.push_back(pack);
             return;
         }
-        if !self.open.is_empty() && self.open.value_bytes + record.value.len() > batching.max_bytes {
+        if !self.open.is_empty() && self.open.value_bytes + record.value.len() > self.batch_bytes {
             self.close_open();
         }
         if self.open.is_empty() {
@@ -133,9 +136,16 @@ impl Producer {
             self.due = Some(by_delay.max(now.at));
         }
         self.open.push(record, partition, handle, charge);
-        if self.open.records.len() >= batching.max_messages || self.open.value_bytes >= batching.max_bytes {
+        if self.open.records.len() >= batching.max_messages || self.open.value_bytes >= self.batch_bytes {
             self.close_open();
         }
+    }
+
+    /// Two entries instead of one, before everything that has not been written.
+    pub(super) fn queue_halves(&mut self, pack: Pack) {
+        let (front, back) = pack.into_halves();
+        self.queue.push_front(back);
+        self.queue.push_front(front);
     }
 
     pub(super) fn close_open(&mut self) {
@@ -204,8 +214,10 @@ impl Machine {
             }
         }
         self.requests.remove(&answer.request_id);
+        let batch_bytes = self.settings.batching.max_bytes;
         let producer = self.producer_mut(id);
         let again = producer.name.is_some();
+        producer.batch_bytes = batch_bytes;
         if let Some(last) = answer.last_sequence_id.filter(|last| *last >= 0) {
             producer.next_sequence = producer.next_sequence.max(last + 1);
         }

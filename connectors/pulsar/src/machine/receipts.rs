@@ -86,6 +86,9 @@ impl Machine {
         let size = entry.size;
         let pack = entry.into_pack();
         if pack.records.len() > 1 {
+            // The topic takes less than a batch: the next ones are half of what it refused, so that few more are.
+            let producer = self.producer_mut(id);
+            producer.batch_bytes = producer.batch_bytes.min(pack.value_bytes / 2);
             self.queue_singly(id, pack);
         } else {
             let too_large = refusal.message.to_ascii_lowercase().contains("size");

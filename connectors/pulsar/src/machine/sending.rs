@@ -113,6 +113,10 @@ impl Machine {
             producer.queue.push_front(pack);
             return;
         };
+        if pack.records.len() > 1 && pack.value_bytes > producer.batch_bytes.max(1) {
+            // Collected before the topic was known to take less.
+            return producer.queue_halves(pack);
+        }
         let maximum = connections.get(&connection).map_or(usize::MAX, |connection| connection.max_message_size);
         let sequence = producer.next_sequence;
         let producer_name = producer.name.as_deref().unwrap_or_default();
@@ -124,9 +128,7 @@ impl Machine {
             producer.pending.push_back(Entry::new(pack, encoded.frame, sequence, encoded.entry_size, oversize));
         } else if pack.records.len() > 1 {
             // The batch limit is above what this broker takes: two entries instead of one.
-            let (front, back) = pack.into_halves();
-            producer.queue.push_front(back);
-            producer.queue.push_front(front);
+            producer.queue_halves(pack);
         } else {
             let size = encoded.judged_size;
             let error = Error::new(

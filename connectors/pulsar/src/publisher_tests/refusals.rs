@@ -98,3 +98,25 @@ async fn at_most_once_cannot_stop_at_a_record_and_drops_it() {
     assert_eq!(seen.numbers("settled"), [0]);
     assert_eq!(publisher.facts().dropped_records.get(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn batches_shrink_to_what_the_topic_takes() {
+    let cluster = Cluster::new();
+    cluster.state().topic_limit = Some(10_000);
+    let mut publisher = connect(&cluster, settings()).await.unwrap();
+    let seen = Arc::new(Seen::default());
+    publish(&mut publisher, &seen, 0..5_000, 100).await;
+    publisher.flush().await.unwrap();
+    assert_eq!(cluster.numbers("orders"), (0..5_000).collect::<Vec<_>>());
+    assert_eq!(seen.numbers("settled").len(), 5_000);
+    let facts = publisher.facts();
+    assert!(facts.refused_entries.get() <= 5, "{} entries refused", facts.refused_entries.get());
+    // Opened again it may take more.
+    cluster.state().topic_limit = None;
+    cluster.unload(None);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let entries = facts.entries.get();
+    publish(&mut publisher, &seen, 5_000..6_000, 80).await;
+    publisher.flush().await.unwrap();
+    assert!(facts.entries.get() - entries <= 2);
+}

@@ -110,3 +110,20 @@ async fn settings_that_do_not_validate_are_refused_without_the_network() {
     let key_based = PublisherSettings { producer: Some(producer), ..settings() };
     assert!(Publisher::connect(key_based).await.err().unwrap().message().contains("`producerConfig.batchBuilder`"));
 }
+
+#[tokio::test]
+async fn a_port_of_another_protocol_ends_the_start() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("pulsar://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut request = [0; 16];
+        socket.read_exact(&mut request).await.unwrap();
+        socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+    });
+    let error = Publisher::connect(PublisherSettings { client: ClientConfig::new(url), ..settings() }).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.to_string().contains("does not speak the Pulsar protocol"), "{error}");
+    server.await.unwrap();
+}
