@@ -16,7 +16,7 @@ use super::account::Account;
 use super::body::{Body, Reply, ReplyBody};
 use super::{control, kinesis_api};
 use crate::faults::{Call, CutAt, FaultAction, Service};
-use crate::wire::value::{Format, map, read_cbor};
+use crate::wire::value::{Format, map, read_cbor, to_json};
 use crate::{cloudwatch, dynamodb, sts};
 
 /// Largest body taken: a PutRecords of 10 MiB in base64, with room.
@@ -171,7 +171,10 @@ fn put_metric_data(account: &Account, received: &Received, access_key_id: &str) 
         return refuse("InvalidAction", "only PutMetricData is kept here");
     }
     let call = match received.protocol {
-        Protocol::RpcCbor => read_cbor(&received.body, 1.0).and_then(|value| value.deserialized().map_err(|error| error.to_string())),
+        // By way of JSON's tree, which takes a whole number for a fraction: senders write 6.0 as the integer 6.
+        Protocol::RpcCbor => {
+            read_cbor(&received.body, 1.0).and_then(|value| serde_json::from_value(to_json(&value)).map_err(|error| error.to_string()))
+        }
         Protocol::CloudWatchJson => serde_json::from_slice(&received.body).map_err(|error| error.to_string()),
         _ => Ok(cloudwatch::from_form(&received.form)),
     };

@@ -187,6 +187,26 @@ async fn legacy_conditions_are_obeyed() {
     local.shutdown().await;
 }
 
+/// Java's SDK writes whole numbers as integers even where fractions are meant.
+#[tokio::test]
+async fn whole_numbers_in_cbor_are_taken_for_fractions() {
+    use ciborium::value::Value;
+    let local = start().await;
+    let map = |entries: Vec<(&str, Value)>| Value::Map(entries.into_iter().map(|(key, value)| (key.into(), value)).collect());
+    let statistics = map(vec![("SampleCount", 2.into()), ("Sum", 7.5.into()), ("Minimum", 1.into()), ("Maximum", 6.into())]);
+    let timestamp = Value::Tag(1, Box::new(1_700_000_000.into()));
+    let datum = map(vec![("MetricName", "Time".into()), ("StatisticValues", statistics), ("Timestamp", timestamp)]);
+    let call = map(vec![("Namespace", "app".into()), ("MetricData", Value::Array(vec![datum]))]);
+    let mut body = Vec::new();
+    ciborium::into_writer(&call, &mut body).unwrap();
+    let path = "/service/GraniteServiceVersion20100801/operation/PutMetricData";
+    let headers = [("content-type", "application/cbor"), ("smithy-protocol", "rpc-v2-cbor")];
+    assert_eq!(post(&local, Version::Http1, path, &headers, body).await.0, 200);
+    let kept = local.metrics()[0].statistics.unwrap();
+    assert_eq!((kept.sample_count, kept.sum, kept.maximum), (2.0, 7.5, 6.0));
+    local.shutdown().await;
+}
+
 /// What Java's SDKs send in the place of CBOR.
 #[tokio::test]
 async fn metrics_come_by_json_and_by_form_too() {
