@@ -121,3 +121,25 @@ fn make_room(reservation: &mut Reservation, cost: u64) -> Result<(), ReadError> 
     let missing = cost.saturating_sub(reservation.bytes());
     if missing == 0 || reservation.try_grow_by(missing) { Ok(()) } else { Err(ReadError::TooLarge(cost)) }
 }
+
+/// A body that arrives in these pieces.
+#[cfg(test)]
+pub(super) fn pieces(pieces: Vec<Bytes>) -> TakenBody {
+    use http_body::Frame;
+    use std::task::{Context, Poll};
+
+    struct Pieces(std::vec::IntoIter<Bytes>);
+    impl Body for Pieces {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            Poll::Ready(self.0.next().map(|piece| Ok(Frame::data(piece))))
+        }
+    }
+    TakenBody { body: SdkBody::from_body_1_x(Pieces(pieces.into_iter())), length: None }
+}
+
+#[cfg(test)]
+#[path = "body_tests.rs"]
+mod tests;

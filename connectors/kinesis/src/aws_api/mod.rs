@@ -62,7 +62,3 @@ impl AwsKinesis {
         Self { client, connections, stream }
     }
 }
-
-#[cfg(test)]
-#[path = "wire_tests.rs"]
-mod tests;

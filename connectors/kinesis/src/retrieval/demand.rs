@@ -48,7 +48,10 @@ impl Demand {
 
     /// The next call. A shard takes about its even part of the budget at a time, so that others are not kept waiting.
     pub(super) fn ask(&self, share: &Share) -> Ask {
-        let room = share.guaranteed().max(share.most() / 4).min(LARGEST_ANSWER);
+        let most = share.most();
+        let part = share.guaranteed().max(most / 4).min(LARGEST_ANSWER);
+        // With little left, little is asked for, but not so little that the calls outweigh what they bring.
+        let room = part.min(most.saturating_sub(share.held()).max(part / 4));
         let fitting = u32::try_from(room / self.per_record).unwrap_or(u32::MAX);
         let limit = fitting.clamp(1, self.ceiling);
         let full = u64::from(limit).saturating_mul(self.per_record).min(LARGEST_ANSWER);
@@ -74,7 +77,8 @@ impl Demand {
         self.behind = true;
         self.ceiling = (limit / RETREAT).max(1);
         self.per_record = self.per_record.max(bytes / u64::from(limit.max(1)));
-        self.single = bytes;
+        // Of an answer of several the least a record of it can cost is known, and that it was not enough.
+        self.single = if limit == 1 { bytes } else { 0 };
     }
 }
 
