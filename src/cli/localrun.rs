@@ -84,8 +84,7 @@ fn prepare(arguments: &Arguments) -> Result<(InstanceSpec, LocalRunOptions), Vec
         notes.push("`--state-storage-service-url` means nothing here: sources keep no state there".to_owned());
     }
     let connectors = registry::connectors();
-    let surroundings =
-        Surroundings { connectors: &connectors, secrets: secrets.unwrap_or_default(), environment: &super::environment };
+    let surroundings = Surroundings { connectors: &connectors, secrets: secrets.unwrap_or_default(), environment: &super::environment };
     let spec = arguments.source.document().and_then(|document| config::resolve(document, surroundings));
     let spec = spec.map_err(|found| problems.extend(found)).ok();
     match (spec, broker) {

@@ -170,7 +170,8 @@ impl SourceFlags {
     }
 
     fn lay_resources(&self, document: &mut Map<String, Value>) {
-        let given = [("cpu", self.cpu.map(|cpu| json!(cpu))), ("ram", self.ram.map(|ram| json!(ram))), ("disk", self.disk.map(|disk| json!(disk)))];
+        let given =
+            [("cpu", self.cpu.map(|cpu| json!(cpu))), ("ram", self.ram.map(|ram| json!(ram))), ("disk", self.disk.map(|disk| json!(disk)))];
         for (key, value) in given {
             let Some(value) = value else { continue };
             let resources = document.entry("resources").or_insert_with(|| json!({}));

@@ -52,7 +52,8 @@ pub(super) fn choose(
     match chosen {
         Some((_, connector)) if problems.is_empty() => Ok(connector),
         None if problems.is_empty() => Err(vec![
-            Problem::new("archive", "no connector is named").hint(format!("write one of {}; or set `sourceType` or `className`", names(connectors))),
+            Problem::new("archive", "no connector is named")
+                .hint(format!("write one of {}; or set `sourceType` or `className`", names(connectors))),
         ]),
         _ => Err(problems),
     }

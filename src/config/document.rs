@@ -41,6 +41,9 @@ pub fn read_flag(flag: &str, text: &str) -> Result<Map<String, Value>, Problem> 
     object(value, "the value").map_err(|problem| Problem { path: flag.to_owned(), ..problem })
 }
 
+/// How the complaint about a repeated key begins.
+const TWICE: &str = "two values are given for the key";
+
 /// Why a text could not be read, and where.
 struct Unreadable {
     language: &'static str,
@@ -52,6 +55,9 @@ impl Unreadable {
     fn problem(self, what: &str) -> Problem {
         let Self { language, cause, at } = self;
         let place = at.map(|(line, column)| format!(" at line {line}, column {column}")).unwrap_or_default();
+        if cause.starts_with(TWICE) {
+            return Problem::new("", format!("{what} cannot be taken{place}: {cause}")).hint("keep the one that is meant");
+        }
         let hint = match language {
             "JSON" => "look for a missing or superfluous comma, quote or bracket just before that place",
             _ => "look at the indentation and for an unquoted `:`, `{` or `*` at that place",
@@ -156,7 +162,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
         while let Some(key) = entries.next_key::<String>()? {
             let Strict(value) = entries.next_value()?;
             if object.contains_key(&key) {
-                return Err(A::Error::custom(format!("the key `{key}` stands there twice")));
+                return Err(A::Error::custom(format!("{TWICE} `{key}`")));
             }
             object.insert(key, value);
         }

@@ -13,8 +13,11 @@ pub(super) fn check(config: &SourceConfig, notes: &mut Vec<String>) -> Vec<Probl
                 .hint("write `ATLEAST_ONCE` (duplicates after a crash) or `ATMOST_ONCE` (losses after a crash)"),
         ),
         Some(ProcessingGuarantees::Manual) => problems.push(
-            Problem::new("processingGuarantees", "`MANUAL` leaves acknowledgement to the user's code, and a source has none: it would never progress")
-                .hint("write `ATLEAST_ONCE`"),
+            Problem::new(
+                "processingGuarantees",
+                "`MANUAL` leaves acknowledgement to the user's code, and a source has none: it would never progress",
+            )
+            .hint("write `ATLEAST_ONCE`"),
         ),
         _ => {}
     }

@@ -38,3 +38,7 @@ pub fn sample(connector: &dyn Connector) -> Value {
         "configs": connector.sample()
     })
 }
+
+#[cfg(test)]
+#[path = "published_tests.rs"]
+mod tests;

@@ -176,7 +176,9 @@ fn part(path: &str, text: &Option<String>, default: Option<&str>) -> Result<Byte
     };
     // Names are parts of paths, labels and worker identifiers, where a slash or a control character would split or hide them.
     if text.contains('/') || text.chars().any(char::is_control) {
-        return Err(Problem::new(path, format!("`{}` cannot be a {path}", text.escape_debug())).hint("leave out slashes and control characters"));
+        return Err(
+            Problem::new(path, format!("`{}` cannot be a {path}", text.escape_debug())).hint("leave out slashes and control characters")
+        );
     }
     Ok(ByteString::from(text))
 }
@@ -191,10 +193,11 @@ fn topic(config: &SourceConfig) -> Result<TopicName, Problem> {
 
 fn dead_letter(text: &str, topic: Option<&TopicName>) -> Result<TopicName, Problem> {
     const PATH: &str = "configs.deadLetterTopic";
-    let parsed: TopicName =
-        text.parse().map_err(|error: connector_pulsar::topic::TopicNameError| Problem::new(PATH, error.to_string()))?;
+    let parsed: TopicName = text.parse().map_err(|error: connector_pulsar::topic::TopicNameError| Problem::new(PATH, error.to_string()))?;
     if Some(&parsed) == topic {
-        return Err(Problem::new(PATH, "is the topic that refused the record in the first place").hint("name another topic than `topicName`"));
+        return Err(
+            Problem::new(PATH, "is the topic that refused the record in the first place").hint("name another topic than `topicName`")
+        );
     }
     Ok(parsed)
 }

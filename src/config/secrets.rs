@@ -94,9 +94,8 @@ fn clear_text(path: &str, value: &Value) -> Result<String, Problem> {
     match value {
         Value::String(text) => Ok(text.clone()),
         Value::Number(_) | Value::Bool(_) => Ok(value.to_string()),
-        _ => Err(Problem::new(path, "the clear-text secrets provider takes a text here, not an object or a list").hint(format!(
-            "write the value as a text, or name `{PACKAGE}{ENVIRONMENT}` by `--secrets-provider-classname`"
-        ))),
+        _ => Err(Problem::new(path, "the clear-text secrets provider takes a text here, not an object or a list")
+            .hint(format!("write the value as a text, or name `{PACKAGE}{ENVIRONMENT}` by `--secrets-provider-classname`"))),
     }
 }
 

@@ -33,9 +33,11 @@ impl<'a> Checker<'a> {
                 value.remove(key);
             }
             let Some(item) = value.get_mut(key) else { continue };
-            let before = self.problems.len();
-            self.value(schema, item, &join(path, key));
-            if self.problems.len() > before && !item.is_object() {
+            let (before, place) = (self.problems.len(), join(path, key));
+            self.value(schema, item, &place);
+            // What is wrong deeper inside an object was taken out there.
+            let in_itself = |problem: &Problem| problem.path == place || problem.path.starts_with(&format!("{place}["));
+            if self.problems[before..].iter().any(in_itself) {
                 value.remove(key);
             }
         }
@@ -110,9 +112,8 @@ impl<'a> Checker<'a> {
     fn bounds(&mut self, schema: &Value, value: &Value, path: &str) {
         let bound = |name: &str| schema.get(name).filter(|bound| bound.is_number());
         let number = value.as_f64().unwrap_or_default();
-        let breaks = |name: &str, breaks: fn(f64, f64) -> bool| {
-            bound(name).is_some_and(|bound| breaks(number, bound.as_f64().unwrap_or_default()))
-        };
+        let breaks =
+            |name: &str, breaks: fn(f64, f64) -> bool| bound(name).is_some_and(|bound| breaks(number, bound.as_f64().unwrap_or_default()));
         if breaks("minimum", |number, least| number < least) || breaks("maximum", |number, most| number > most) {
             let hint = match (bound("minimum"), bound("maximum")) {
                 (Some(least), Some(most)) => format!("write a number from {least} to {most}"),
@@ -215,7 +216,9 @@ fn coerce(types: &[&str], value: &mut Value) {
 
 fn type_hint(types: &[&str], value: &Value) -> Option<String> {
     match value {
-        Value::Object(_) if types.contains(&"string") => Some("write it as JSON text in quotes: `\"{\\\"key\\\":\\\"value\\\"}\"`".to_owned()),
+        Value::Object(_) if types.contains(&"string") => {
+            Some("write it as JSON text in quotes: `\"{\\\"key\\\":\\\"value\\\"}\"`".to_owned())
+        }
         Value::Array(_) if types.contains(&"string") => Some("write the items in one text, with commas".to_owned()),
         Value::String(_) if types.contains(&"object") => Some("write an object in braces, without quotes around it".to_owned()),
         Value::Number(_) if types.contains(&"integer") => Some("write it without a fraction".to_owned()),

@@ -2,8 +2,8 @@
 //! would have to check again. An [`InstanceSpec`] cannot be made from a configuration with a problem in it.
 
 use bytestring::ByteString;
-use connector_pulsar::{ClientConfig, ProducerConfig};
 use connector_pulsar::topic::TopicName;
+use connector_pulsar::{ClientConfig, ProducerConfig};
 use connector_sdk::{ConnectorInfo, Guarantee, Identity, ReadySource, SourceSettings};
 use std::fmt;
 use std::num::NonZeroU32;

@@ -230,7 +230,9 @@ impl KinesisSourceConfig {
     }
 
     fn properties(&self, found: &mut Findings) -> Vec<RecordProperty> {
-        use RecordProperty::{ArrivalTimestamp, EncryptionType, MillisBehindLatest, PartitionKey, SequenceNumber, ShardId, SubSequenceNumber};
+        use RecordProperty::{
+            ArrivalTimestamp, EncryptionType, MillisBehindLatest, PartitionKey, SequenceNumber, ShardId, SubSequenceNumber,
+        };
         const ALL: [RecordProperty; 7] =
             [ArrivalTimestamp, EncryptionType, PartitionKey, SequenceNumber, SubSequenceNumber, ShardId, MillisBehindLatest];
         let Some(names) = &self.kinesis_record_properties else {
@@ -256,8 +258,10 @@ impl KinesisSourceConfig {
     fn dead_letter_topic(&self) -> Result<Option<String>, Problem> {
         let topic = given(&self.dead_letter_topic);
         match (self.on_record_error, topic) {
-            (OnRecordError::DeadLetter, None) => Err(Problem::new("deadLetterTopic", "`onRecordError` is `dead-letter`, but no topic is given")
-                .hint("set `deadLetterTopic`, such as `persistent://public/default/orders-dead`")),
+            (OnRecordError::DeadLetter, None) => {
+                Err(Problem::new("deadLetterTopic", "`onRecordError` is `dead-letter`, but no topic is given")
+                    .hint("set `deadLetterTopic`, such as `persistent://public/default/orders-dead`"))
+            }
             (OnRecordError::DeadLetter, Some(topic)) => Ok(Some(topic.to_owned())),
             (_, Some(_)) => Err(Problem::new("deadLetterTopic", "a topic is given, but `onRecordError` does not send anything there")
                 .hint("set `onRecordError` to `dead-letter`, or remove `deadLetterTopic`")),

@@ -33,10 +33,7 @@ fn what_is_not_written_has_the_defaults_of_the_java_connector_and_the_kcl() {
     assert_eq!(settings.retrieval.consumer_name, "pulsar-kinesis-orders");
     assert_eq!(settings.retrieval.max_records, 10_000);
     let names: Vec<&str> = settings.properties.iter().map(|property| property.name()).collect();
-    assert_eq!(
-        names,
-        ["kinesis.arrival.timestamp", "kinesis.encryption.type", "kinesis.partition.key", "kinesis.sequence.number"]
-    );
+    assert_eq!(names, ["kinesis.arrival.timestamp", "kinesis.encryption.type", "kinesis.partition.key", "kinesis.sequence.number"]);
     assert_eq!(settings.key_mode, MessageKeyMode::PartitionKey);
     assert_eq!(settings.leases.table_name, "pulsar-kinesis-orders");
     assert_eq!(settings.leases.failover_time, Duration::from_secs(10));
@@ -97,7 +94,13 @@ fn all_mistakes_are_found_at_once() {
     .unwrap_err();
     let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
     for path in [
-        "awsKinesisStreamName", "awsRegion", "startAtTime", "awsCredentialPluginParam", "kinesisRecordProperties", "deadLetterTopic", "consumerArn",
+        "awsKinesisStreamName",
+        "awsRegion",
+        "startAtTime",
+        "awsCredentialPluginParam",
+        "kinesisRecordProperties",
+        "deadLetterTopic",
+        "consumerArn",
     ] {
         assert!(paths.contains(&path), "{path} is not in {paths:?}");
     }
