@@ -84,11 +84,8 @@ impl Consumer {
         let attribute = lease.attribute();
         let checkpoint = lease.checkpoint();
         let shard = lease.shard().clone();
-        let Start { at, covered, caught_up_at, ordinal, overruled } =
+        let Start { at, covered, caught_up_at, ordinal } =
             start(&checkpoint, &attribute, deps.initial_position).map_err(|error| error.context(format_args!("shard `{shard}`")))?;
-        if let Some((configured, stored)) = overruled {
-            warn!(shard = %shard, configured = %instant(configured), stored = %instant(stored), "the application began at the stored time, which wins over `startAtTime`");
-        }
         info!(shard = %shard, checkpoint = %checkpoint, "shard opened");
         let share = deps.budget.share();
         let fence = lease.fence().within();

@@ -144,3 +144,7 @@ impl Decoder {
         self.ordinal = 0;
     }
 }
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

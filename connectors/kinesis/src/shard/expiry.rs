@@ -64,9 +64,13 @@ impl ExpiryWatch {
     }
 }
 
-/// An instant for people.
+/// An instant as Java's `Instant` writes it: ISO 8601 in UTC, with three digits of fraction or none.
 pub(super) fn instant(millis: u64) -> String {
-    i64::try_from(millis).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok()).map_or_else(|| millis.to_string(), |at| at.to_string())
+    let Some(at) = i64::try_from(millis).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok()) else {
+        return millis.to_string();
+    };
+    let format = if millis % 1_000 == 0 { "%Y-%m-%dT%H:%M:%SZ" } else { "%Y-%m-%dT%H:%M:%S.%3fZ" };
+    at.strftime(format).to_string()
 }
 
 #[cfg(test)]
@@ -109,6 +113,11 @@ mod tests {
     fn a_closed_shard_that_expired_whole_is_said() {
         let mut watch = ExpiryWatch::new(Some(number("7")), Some(DAY / 2), 24);
         assert_eq!(watch.look(None, true, 3 * DAY), FirstAnswer::Expired { from: DAY / 2, to: 2 * DAY });
+    }
+
+    #[test]
+    fn instants_are_written_as_java_writes_them() {
+        assert_eq!([instant(1_700_000_000_120), instant(1_700_000_000_000)], ["2023-11-14T22:13:20.120Z", "2023-11-14T22:13:20Z"]);
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod progress;
 mod queue;
 mod runner;
 mod start;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use board::Board;
 pub(crate) use queue::{QueueEnd, ReceiveQueue, receive_queue};

@@ -17,8 +17,6 @@ pub(super) struct Start {
     pub(super) caught_up_at: Option<u64>,
     /// The number of the Kinesis record before the first one asked for.
     pub(super) ordinal: u64,
-    /// A configured instant that the row overrules.
-    pub(super) overruled: Option<(u64, u64)>,
 }
 
 /// Decides where to begin.
@@ -28,7 +26,7 @@ pub(super) struct Start {
 pub(super) fn start(checkpoint: &Checkpoint, attribute: &PulsarConnect, initial: InitialPosition) -> Result<Start, Error> {
     let moment = attribute.start;
     let caught_up_at = attribute.caught_up_at;
-    let begin = |at, covered, caught_up_at| Start { at, covered, caught_up_at, ordinal: 0, overruled: None };
+    let begin = |at, covered, caught_up_at| Start { at, covered, caught_up_at, ordinal: 0 };
     Ok(match checkpoint {
         Checkpoint::TrimHorizon => begin(StartAt::TrimHorizon, None, caught_up_at),
         Checkpoint::At(position) => Start {
@@ -45,9 +43,6 @@ pub(super) fn start(checkpoint: &Checkpoint, attribute: &PulsarConnect, initial:
             }
         },
         Checkpoint::AtTimestamp => match (moment, initial) {
-            (Some(moment), InitialPosition::AtTimestamp(configured)) if configured != moment.millis() => {
-                Start { overruled: Some((configured, moment.millis())), ..begin(StartAt::Timestamp(moment.millis()), None, caught_up_at) }
-            }
             (Some(moment), _) => begin(StartAt::Timestamp(moment.millis()), None, caught_up_at),
             (None, InitialPosition::AtTimestamp(configured)) => begin(StartAt::Timestamp(configured), None, caught_up_at),
             (None, _) => {
@@ -85,10 +80,10 @@ mod tests {
     }
 
     #[test]
-    fn the_instant_of_the_row_wins_over_the_configuration_and_is_said() {
+    fn the_instant_of_the_row_wins_over_the_configuration() {
         let found =
             start(&Checkpoint::AtTimestamp, &row(r#","start":{"timestamp":7000}"#, ""), InitialPosition::AtTimestamp(9000)).unwrap();
-        assert_eq!((found.at, found.overruled), (StartAt::Timestamp(7000), Some((9000, 7000))));
+        assert_eq!(found.at, StartAt::Timestamp(7000));
         let configured = start(&Checkpoint::AtTimestamp, &row("", ""), InitialPosition::AtTimestamp(9000)).unwrap();
         assert_eq!(configured.at, StartAt::Timestamp(9000));
         assert!(start(&Checkpoint::AtTimestamp, &row("", ""), InitialPosition::Latest).is_err());
