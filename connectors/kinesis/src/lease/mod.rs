@@ -4,15 +4,23 @@
 //! Nothing here writes over a whole row, touches an attribute it does not know, or takes a foreign row for a lease.
 
 mod attribute;
+mod change;
+mod claim;
 mod dynamodb;
+mod finish;
 mod held;
+mod list;
 mod memory;
 mod row;
 mod table;
 
-pub use attribute::{PulsarConnect, StartMoment};
+pub use attribute::{NumberedPosition, Numbering, PulsarConnect, StartMoment, StreamMark};
+pub use change::{Action, Change, OwnerChange, Update};
+pub(crate) use claim::no_instant;
+pub use claim::{Claimant, Taken, Worker};
 pub use dynamodb::DynamoDbTable;
-pub use held::{HeldLease, StoreError};
-pub use memory::MemoryTable;
-pub use row::{Lease, RowError};
-pub use table::{LeaseTable, TableError, TableRow};
+pub use held::{HeldLease, Progress, StoreError};
+pub use list::{LeaseListing, LeaseView, list_leases};
+pub use memory::{Fault, MemoryTable, Operation, OperationKind};
+pub use row::{Item, LEASE_KEY, Lease, RowError};
+pub use table::{Created, Ensured, LeaseTable, TableRow, Written};

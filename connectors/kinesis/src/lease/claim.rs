@@ -1,0 +1,203 @@
+//! Who takes leases, and the taking itself: one compare-and-set, after which the row that answers is the truth.
+//!
+//! A take changes the owner, removes `checkpointOwner`, leaves the checkpoint as it is, and writes `pulsarConnect` anew, so that a
+//! lost reply can be settled and every LATEST row carries its moment from then on.
+
+use super::attribute::{PulsarConnect, StartMoment, StreamMark, VERSION};
+use super::change::{Change, OwnerChange, Update};
+use super::held::HeldLease;
+use super::row::Lease;
+use super::table::{LeaseTable, Written};
+use crate::config::InitialPosition;
+use crate::ids::{Checkpoint, HashRange, ShardId};
+use bytestring::ByteString;
+use connector_sdk::Error;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+/// Who this worker is, as its writes on lease rows say.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    /// The worker identifier: unique among the workers of the table.
+    pub id: ByteString,
+    /// tenant/namespace/name, the same for all instances.
+    pub writer: ByteString,
+    /// The stream that is read.
+    pub stream: StreamMark,
+    /// The topic its records go to.
+    pub topic: ByteString,
+    /// A lease not renewed for this long is free for others.
+    pub failover: Duration,
+    /// Where a shard that nobody has read begins.
+    pub initial_position: InitialPosition,
+    /// Makes the ids of this process's writes unlike any other's.
+    pub write_prefix: String,
+}
+
+/// A worker at its table: takes leases.
+pub struct Claimant {
+    table: Arc<dyn LeaseTable>,
+    worker: Worker,
+    writes: AtomicU64,
+    /// Shards of the newest listing: tells a parent without a lease that is gone from one whose lease is missing.
+    listed: Mutex<Arc<HashSet<ShardId>>>,
+    said_java_latest: AtomicBool,
+}
+
+/// How a take ended.
+#[derive(Debug)]
+pub enum Taken {
+    /// The lease is held.
+    Held(Arc<HeldLease>),
+    /// Somebody else was quicker, or the row is gone.
+    Refused,
+    /// The shard turned out to be finished: there is nothing to hold.
+    Finished,
+}
+
+impl Claimant {
+    /// A worker at its table.
+    pub fn new(table: Arc<dyn LeaseTable>, worker: Worker) -> Arc<Self> {
+        Arc::new(Self {
+            table,
+            worker,
+            writes: AtomicU64::new(0),
+            listed: Mutex::default(),
+            said_java_latest: AtomicBool::new(false),
+        })
+    }
+
+    /// Who it is.
+    pub fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
+    /// Its table.
+    pub fn table(&self) -> &Arc<dyn LeaseTable> {
+        &self.table
+    }
+
+    /// Remembers which shards the service listed last.
+    pub fn set_listed(&self, shards: HashSet<ShardId>) {
+        *self.listed.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(shards);
+    }
+
+    /// Shards of the newest listing.
+    pub(super) fn listed(&self) -> Arc<HashSet<ShardId>> {
+        Arc::clone(&self.listed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The attribute of a row that is created now.
+    pub fn new_attribute(&self, start: Option<StartMoment>) -> PulsarConnect {
+        PulsarConnect {
+            version: VERSION,
+            write: self.next_write(),
+            writer: self.worker.writer.clone(),
+            worker: self.worker.id.clone(),
+            stream: self.worker.stream.clone(),
+            topic: self.worker.topic.clone(),
+            start,
+            caught_up_at: None,
+            epoch: 0,
+            position: None,
+        }
+    }
+
+    /// `attribute` as it is put into the next write of this worker.
+    pub(super) fn rewritten(&self, attribute: &PulsarConnect) -> PulsarConnect {
+        PulsarConnect {
+            write: self.next_write(),
+            writer: self.worker.writer.clone(),
+            worker: self.worker.id.clone(),
+            topic: self.worker.topic.clone(),
+            ..attribute.clone()
+        }
+    }
+
+    fn next_write(&self) -> ByteString {
+        format!("{}-{}", self.worker.write_prefix, self.writes.fetch_add(1, Ordering::Relaxed)).into()
+    }
+
+    /// Takes a lease as it was seen. `range` is for a row that does not say it, `moment` for a LATEST row without a moment.
+    ///
+    /// # Errors
+    /// Nothing is held. Configuration when the row is AT_TIMESTAMP and nobody knows the instant; else those of the table.
+    pub async fn take(
+        self: &Arc<Self>,
+        seen: &Lease,
+        range: Option<HashRange>,
+        moment: Option<u64>,
+    ) -> Result<Taken, Error> {
+        let start = self.start_of(seen, moment)?;
+        let attribute = match &seen.pulsar_connect {
+            Some(attribute) => PulsarConnect { start, ..self.rewritten(attribute) },
+            None => self.new_attribute(start),
+        };
+        let write = attribute.write.clone();
+        let from_another = seen.owner.as_ref().is_some_and(|owner| *owner != self.worker.id);
+        let change = Change { owner: OwnerChange::Take { worker: self.worker.id.clone(), from_another }, attribute: Some(attribute), ..Change::default() };
+        let update = Update { shard: seen.shard.clone(), counter: seen.counter, owner: None, change };
+        let began = Instant::now();
+        let row = match self.table.update(&update).await? {
+            Written::Applied(row) => *row,
+            Written::Refused(_) => return Ok(Taken::Refused),
+            Written::Unknown(error) => match self.table.get(&seen.shard).await? {
+                Some(row) if row.pulsar_connect.as_ref().is_some_and(|attribute| attribute.write == write) => row,
+                // Not written, or not yet: should it land later, the row bears our name, is not held by us, and expires like
+                // that of a stranger.
+                _ => return Err(error),
+            },
+        };
+        if row.is_finished() {
+            return Ok(Taken::Finished);
+        }
+        self.say_what_changed(seen);
+        Ok(Taken::Held(Arc::new(HeldLease::new(Arc::clone(self), row, range, began))))
+    }
+
+    /// What the row's sentinel stands for from now on.
+    fn start_of(&self, seen: &Lease, moment: Option<u64>) -> Result<Option<StartMoment>, Error> {
+        let kept = seen.pulsar_connect.as_ref().and_then(|attribute| attribute.start);
+        match seen.checkpoint {
+            Checkpoint::Latest => match (kept, moment) {
+                (Some(StartMoment::Latest(_)), _) | (_, None) => Ok(kept),
+                (_, Some(moment)) => {
+                    if !self.said_java_latest.swap(true, Ordering::Relaxed) {
+                        warn!(shard = %seen.shard, moment, "leases at LATEST without a moment begin at this one; records put before it cannot be known of");
+                    }
+                    Ok(Some(StartMoment::Latest(moment)))
+                }
+            },
+            Checkpoint::AtTimestamp => match (kept, self.worker.initial_position) {
+                (Some(StartMoment::Timestamp(instant)), InitialPosition::AtTimestamp(configured)) if instant != configured => {
+                    info!(shard = %seen.shard, instant, configured, "the instant on the lease row wins over the configured one");
+                    Ok(kept)
+                }
+                (Some(StartMoment::Timestamp(_)), _) => Ok(kept),
+                (_, InitialPosition::AtTimestamp(configured)) => Ok(Some(StartMoment::Timestamp(configured))),
+                _ => Err(no_instant(&seen.shard, self.table.name())),
+            },
+            _ => Ok(kept),
+        }
+    }
+
+    fn say_what_changed(&self, seen: &Lease) {
+        if let Some(attribute) = &seen.pulsar_connect
+            && attribute.topic != self.worker.topic
+        {
+            info!(shard = %seen.shard, from = %attribute.topic, to = %self.worker.topic, "the shard's records go to another topic from now on");
+        }
+    }
+}
+
+/// The error for a row at AT_TIMESTAMP of which nobody knows the instant.
+pub(crate) fn no_instant(shard: &ShardId, table: &str) -> Error {
+    Error::configuration(format!(
+        "the lease of `{shard}` in table `{table}` begins at AT_TIMESTAMP, and neither the row nor the configuration has the instant"
+    ))
+    .with_hint("set `initialPositionInStream` to `AT_TIMESTAMP` and `startAtTime` to the instant the application was started with")
+}
