@@ -233,6 +233,8 @@ impl<P: Clone + Send + Sync + 'static> AckSink for Acknowledgements<P> {
                 if state.failure.as_ref().is_none_or(|(number, _)| numbers.start < *number) {
                     state.failure = Some((numbers.start, cause));
                 }
+                // At once, not when somebody has noticed: nothing behind a record that cannot be stored may overtake it.
+                self.fence.fall();
                 state.tracker.leave_open(numbers)
             }
         };

@@ -41,6 +41,20 @@ fn neighbours_merge_and_strangers_do_not() {
 }
 
 #[test]
+fn nothing_behind_a_failure_may_be_written_any_more() {
+    let budget = ByteBudget::new(1000);
+    let (acks, other) = (acks(&budget, 2), acks(&budget, 1));
+    let mut behind = acks.track([(1, 1), (2, 1)]);
+    let culprit = behind.split_to(1);
+    let stranger = other.track([(9, 1)]);
+    assert!(!behind.is_fenced());
+    culprit.fail(Error::new(ErrorKind::Data, "too large"));
+    assert!(behind.is_fenced(), "from the very moment of the failure");
+    assert!(!stranger.is_fenced(), "other partitions go on");
+    stranger.ack();
+}
+
+#[test]
 fn the_earliest_failure_is_the_one_that_counts() {
     let budget = ByteBudget::new(1000);
     let acks = acks(&budget, 5);
