@@ -40,6 +40,19 @@ pub(crate) async fn client_config(
     }
 }
 
+/// Why a certificate was not accepted; rustls's own words hold debug prints.
+fn refused(refusal: &CertificateError) -> &'static str {
+    match refusal {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "is not valid yet",
+        CertificateError::UnknownIssuer => "has an issuer that is not trusted",
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => "is for another host name",
+        CertificateError::Revoked => "was revoked",
+        CertificateError::BadEncoding | CertificateError::BadSignature => "is damaged",
+        _ => "was not accepted",
+    }
+}
+
 /// The error of a TLS handshake, by what a person can do about it.
 pub(crate) fn handshake_error(doing: &str, error: &std::io::Error) -> Error {
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
@@ -51,7 +64,10 @@ pub(crate) fn handshake_error(doing: &str, error: &std::io::Error) -> Error {
             _ => Error::transient(text),
         };
     };
-    let message = format!("{doing}: {tls}");
+    let message = match tls {
+        rustls::Error::InvalidCertificate(refusal) => format!("{doing}: the broker's certificate {}", refused(refusal)),
+        other => format!("{doing}: {other}"),
+    };
     match tls {
         rustls::Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => {
             Error::new(ErrorKind::Authentication, message).with_hint(
@@ -59,7 +75,7 @@ pub(crate) fn handshake_error(doing: &str, error: &std::io::Error) -> Error {
             )
         }
         rustls::Error::InvalidCertificate(_) => Error::new(ErrorKind::Authentication, message)
-            .with_hint("give the authority that signed the broker's certificate as the TLS trust file"),
+            .with_hint("give the authority that signed the broker's certificate as the TLS trust file (`--tls-trust-cert-path`), and check this machine's clock"),
         rustls::Error::AlertReceived(_) => Error::new(ErrorKind::Authentication, message)
             .with_hint("the broker refused the TLS handshake; it may demand a client certificate (`AuthenticationTls`)"),
         rustls::Error::InvalidMessage(_) => Error::new(ErrorKind::Configuration, message)

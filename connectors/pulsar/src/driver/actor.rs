@@ -78,6 +78,8 @@ struct Actor {
     flushes: Vec<Flush>,
     troubles: HashMap<Option<ProducerId>, String>,
     last_log: Option<(Instant, String)>,
+    /// Lost records (at most once) that the log has told of.
+    lost_said: u64,
     over: bool,
 }
 
@@ -123,6 +125,7 @@ pub(crate) async fn run(parts: Parts) {
         flushes: Vec::new(),
         troubles: HashMap::new(),
         last_log: None,
+        lost_said: 0,
         over: false,
     };
     actor.settle();
@@ -327,6 +330,7 @@ impl Actor {
         match event {
             Event::Partitions { topic, partitions } => self.partitions(now, topic, partitions),
             Event::Opened { producer } => {
+                self.say_losses();
                 if self.troubles.remove(&Some(producer)).is_some() {
                     info!(topic = %self.machine.topic_of(producer), "the topic is open again");
                     self.last_log = None;
@@ -407,7 +411,18 @@ impl Actor {
         self.machine.flush(now);
     }
 
+    /// At most once: what was on its way when a connection broke is counted, and said once.
+    fn say_losses(&mut self) {
+        let lost = self.shared.facts.lost_records.get();
+        if lost > self.lost_said {
+            warn!(topic = %self.main.topic, records = lost - self.lost_said,
+                "records whose receipt did not come are not sent again with ATMOST_ONCE: they may be lost");
+            self.lost_said = lost;
+        }
+    }
+
     fn trouble(&mut self, producer: Option<ProducerId>, error: Error) {
+        self.say_losses();
         if self.started.is_some() && error.kind().ends_a_start() {
             if let Some(started) = self.started.take() {
                 // Whoever started may have given up.
@@ -434,6 +449,7 @@ impl Actor {
     /// Closes producers, lets the writers finish for a moment, gives back what is unresolved.
     async fn farewell(mut self) {
         self.machine.shut_down();
+        self.say_losses();
         let now = self.now();
         while let Some(action) = self.machine.next_action() {
             if matches!(action, Action::Write { .. } | Action::Disconnect { .. }) {
