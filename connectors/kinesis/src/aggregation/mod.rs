@@ -87,11 +87,7 @@ pub fn deaggregate(record: &RawRecord, range: Option<HashRange>) -> Deaggregated
     if !checked.inside {
         return Deaggregated::Discarded;
     }
-    Deaggregated::UserRecords(UserRecords {
-        keys: checked.keys,
-        hashes: checked.hashes,
-        parts: aggregate.records.into_iter().enumerate(),
-    })
+    Deaggregated::UserRecords(UserRecords { keys: checked.keys, hashes: checked.hashes, parts: aggregate.records.into_iter().enumerate() })
 }
 
 /// The hash key by which a partition key finds its shard.

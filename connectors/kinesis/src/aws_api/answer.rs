@@ -156,7 +156,8 @@ fn behind(millis: Option<i64>) -> u64 {
 }
 
 fn children(children: Option<Vec<WireChild>>) -> Result<Vec<ChildShard>, Error> {
-    let range = |range: &WireRange| Some(HashRange { start: range.starting_hash_key.parse().ok()?, end: range.ending_hash_key.parse().ok()? });
+    let range =
+        |range: &WireRange| Some(HashRange { start: range.starting_hash_key.parse().ok()?, end: range.ending_hash_key.parse().ok()? });
     let mut read = Vec::new();
     for child in children.unwrap_or_default() {
         read.push(ChildShard {

@@ -89,10 +89,9 @@ impl AwsKinesis {
             (None, arn) => self.client.describe_stream_consumer().set_consumer_arn(arn.map(str::to_owned)),
         };
         match request.send().await {
-            Ok(answer) => Ok(answer.consumer_description.map(|found| Found {
-                arn: Some(found.consumer_arn),
-                status: found.consumer_status,
-            })),
+            Ok(answer) => {
+                Ok(answer.consumer_description.map(|found| Found { arn: Some(found.consumer_arn), status: found.consumer_status }))
+            }
             Err(error) if service_code(&error) == Some("ResourceNotFoundException") => Ok(None),
             Err(error) => Err(call.failed(&error)),
         }

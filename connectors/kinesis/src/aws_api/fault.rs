@@ -54,9 +54,9 @@ pub(super) fn of_event(subject: &str, code: &str, message: &str) -> ReadError {
             Error::new(ErrorKind::Authentication, said())
                 .with_hint("allow `kinesis:SubscribeToShard`, and `kms:Decrypt` on the stream's KMS key, for this identity"),
         ),
-        "KMSDisabledException" | "KMSInvalidStateException" | "KMSNotFoundException" | "KMSOptInRequired" => ReadError::Failed(
-            Error::configuration(said()).with_hint("enable the stream's KMS key, or encrypt the stream with another one"),
-        ),
+        "KMSDisabledException" | "KMSInvalidStateException" | "KMSNotFoundException" | "KMSOptInRequired" => {
+            ReadError::Failed(Error::configuration(said()).with_hint("enable the stream's KMS key, or encrypt the stream with another one"))
+        }
         _ => ReadError::Failed(Error::transient(said())),
     }
 }

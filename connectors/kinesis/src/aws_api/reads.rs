@@ -58,13 +58,7 @@ impl AwsKinesis {
         })
     }
 
-    async fn get_records(
-        &self,
-        shard: &ShardId,
-        iterator: &str,
-        limit: u32,
-        mut reservation: Reservation,
-    ) -> Result<Answer, ReadError> {
+    async fn get_records(&self, shard: &ShardId, iterator: &str, limit: u32, mut reservation: Reservation) -> Result<Answer, ReadError> {
         let call = self.stream.call("kinesis:GetRecords");
         let tap = BodyTap::new(NO_RECORDS);
         let request = self

@@ -85,7 +85,10 @@ fn in_request(filter: ShardFilter) -> Option<RequestFilter> {
 
 fn listed(stream: &StreamName, shard: ListedShard) -> Result<Shard, Error> {
     let unreadable = |what: &str| {
-        Error::transient(format!("`kinesis:ListShards` on stream `{}` gave shard `{}` without readable {what}", stream.name, shard.shard_id))
+        Error::transient(format!(
+            "`kinesis:ListShards` on stream `{}` gave shard `{}` without readable {what}",
+            stream.name, shard.shard_id
+        ))
     };
     let range = shard.hash_key_range.as_ref().and_then(hash_range).ok_or_else(|| unreadable("hash keys"))?;
     let numbers = shard.sequence_number_range.as_ref().ok_or_else(|| unreadable("sequence numbers"))?;

@@ -65,9 +65,8 @@ impl Demand {
         self.single = 0;
         self.behind = millis_behind > 0;
         self.last = decoding_cost;
-        let count = records.len() as u64;
-        if count > 0 {
-            let now = (decoding_cost / count).max(1);
+        if let Some(now) = decoding_cost.checked_div(records.len() as u64) {
+            let now = now.max(1);
             self.per_record = now.max(self.per_record - (self.per_record - now.min(self.per_record)) / 4);
         }
     }

@@ -6,7 +6,7 @@
 //! connection buffers: its own window over HTTP/2 (2 MiB), about 400 KiB over HTTP/1.1; for as long as it may stand unread.
 //!
 //! The watchdog on a silent subscription counts only time in which it was being read. A fetch that is dropped keeps all that has
-//! arrived; one that is dropped while subscribing may leave the service with a subscription that it gives up after a few seconds.
+//! arrived and all that was asked for.
 
 use super::backoff::Backoff;
 use super::calls::{Event, ReadError, Subscription, Subscriptions};
@@ -74,6 +74,7 @@ impl RetrievalMode for FanOut {
             cursor: Cursor::new(start),
             troubles: Troubles::new(&self.random),
             busy: Backoff::new(BUSY_FIRST, BUSY_LONGEST, self.random.clone()),
+            subscribing: None,
             stream: None,
             held: None,
             wanted: None,
@@ -94,6 +95,8 @@ struct SubscribedShard {
     cursor: Cursor,
     troubles: Troubles,
     busy: Backoff,
+    /// The call that is under way, also when nobody waits for it just now.
+    subscribing: Option<BoxFuture<'static, Result<Box<dyn Subscription>, ReadError>>>,
     stream: Option<Stream>,
     /// Bytes held for the event that is announced, or wanted before a new subscription.
     held: Option<Reservation>,
@@ -146,21 +149,32 @@ impl SubscribedShard {
     }
 
     async fn subscribe(&mut self) -> Result<Step, ReadError> {
-        if let Some(cost) = self.wanted {
-            self.held = None;
-            self.held = Some(self.share.reserve(cost).await);
-            self.wanted = None;
+        if self.subscribing.is_none() {
+            if let Some(cost) = self.wanted {
+                self.held = None;
+                self.held = Some(self.share.reserve(cost).await);
+                self.wanted = None;
+            }
+            self.subscribing = Some(self.begin());
         }
-        let subscribing = self.subscriptions.subscribe(&self.shard, self.cursor.start());
-        let subscription = match timeout(self.settings.subscribe_timeout, subscribing).await {
-            Ok(subscription) => subscription?,
-            Err(_) => return Err(ReadError::Failed(self.error("was not answered in time"))),
-        };
+        let subscribing = self.subscribing.as_mut().expect("one was begun above, or before");
+        let answer = subscribing.as_mut().await;
+        self.subscribing = None;
+        let subscription = answer?;
         if std::mem::replace(&mut self.subscribed, true) {
             self.facts.resubscribed();
         }
         self.stream = Some(Stream { subscription, announced: None, unread_since: None, silent: Duration::ZERO, fresh: true });
         Ok(Step::On)
+    }
+
+    fn begin(&self) -> BoxFuture<'static, Result<Box<dyn Subscription>, ReadError>> {
+        let (subscriptions, shard, start) = (Arc::clone(&self.subscriptions), self.shard.clone(), self.cursor.start().clone());
+        let (allowed, late) = (self.settings.subscribe_timeout, self.error("was not answered in time"));
+        Box::pin(async move {
+            let answer = timeout(allowed, subscriptions.subscribe(&shard, &start)).await;
+            answer.unwrap_or(Err(ReadError::Failed(late)))
+        })
     }
 
     /// One step on the subscription: the head of an event, and when there is room for it, the event.

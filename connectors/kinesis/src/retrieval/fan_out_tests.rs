@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used)]
-use super::super::script::{Trouble, children, no_facts, read_to_the_end, records_of, sequence, shard_id, ScriptedShard};
+use super::super::script::{ScriptedShard, Trouble, children, no_facts, read_to_the_end, records_of, sequence, shard_id};
 use super::*;
 use connector_sdk::ByteBudget;
 use proptest::prelude::*;
@@ -170,4 +170,14 @@ async fn a_time_in_the_future_is_told_and_then_reached() {
     assert!(matches!(retrieval.fetch().await, Err(FetchError::FutureTimestamp)));
     shard.state().now = 5;
     assert_eq!(records_of(&mut *retrieval).await.records.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_wait_does_not_waste_its_subscription() {
+    let shard = ScriptedShard::new(&[10; 3], false);
+    let share = ByteBudget::new(64 << 20).share();
+    let mut retrieval = open(&shard, StartAt::TrimHorizon, &share);
+    assert!(timeout(Duration::from_millis(1), retrieval.fetch()).await.is_err());
+    assert_eq!(records_of(&mut *retrieval).await.records.len(), 3);
+    assert_eq!(shard.state().subscriptions.len(), 1);
 }

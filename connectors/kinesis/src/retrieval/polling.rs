@@ -1,6 +1,6 @@
 //! Polling: GetRecords again and again, as fast as the service allows while behind, at ease at the tip.
 //!
-//! Bytes are held before each call. A call that is dropped half way has changed nothing: the same iterator is used again. After a
+//! Bytes are held before each call. A fetch that is dropped half way wastes nothing: its call is waited for by the next. After a
 //! lost iterator the next one begins after the last record handed on, or where the reader asked to begin when there was none.
 
 use super::calls::{Answer, ReadError, ShardReads};
@@ -61,6 +61,7 @@ impl RetrievalMode for Polling {
             demand: Demand::new(self.settings.max_records),
             troubles: Troubles::new(&self.random),
             not_before: None,
+            call: None,
             ended: false,
         })
     }
@@ -78,7 +79,16 @@ struct PolledShard {
     demand: Demand,
     troubles: Troubles,
     not_before: Option<Instant>,
+    /// The call that is under way, also when nobody waits for it just now.
+    call: Option<Call>,
     ended: bool,
+}
+
+/// A GetRecords call that is under way.
+struct Call {
+    begun: Instant,
+    limit: u32,
+    answer: BoxFuture<'static, Result<Answer, ReadError>>,
 }
 
 impl Retrieval for PolledShard {
@@ -90,42 +100,65 @@ impl Retrieval for PolledShard {
 impl PolledShard {
     async fn next(&mut self) -> Result<Fetched, FetchError> {
         loop {
-            if let Some(moment) = self.not_before {
-                sleep_until(moment).await;
-                self.not_before = None;
-            }
-            if self.ended {
-                return Ok(self.end(self.share.reserve(0).await));
-            }
-            let iterator = match self.iterator.clone() {
-                Some(iterator) => iterator,
-                None => {
-                    let called = Instant::now();
-                    let given = self.reads.iterator(&self.shard, self.cursor.start()).await;
-                    self.facts.get_shard_iterator(called.elapsed(), given.is_ok());
-                    match given {
-                        Ok(iterator) => self.iterator.insert(iterator).clone(),
-                        Err(error) => match self.no_iterator(error)? {
-                            Next::Again => continue,
-                            Next::End => return Ok(self.end(self.share.reserve(0).await)),
-                        },
-                    }
+            if self.call.is_none() {
+                if let Some(moment) = self.not_before {
+                    sleep_until(moment).await;
+                    self.not_before = None;
                 }
-            };
-            let ask = self.demand.ask(&self.share);
-            let reservation = self.share.reserve(ask.bytes).await;
-            let called = Instant::now();
-            let answer = self.reads.records(&self.shard, &iterator, ask.limit, reservation).await;
+                let iterator = match self.iterator.clone() {
+                    _ if self.ended => None,
+                    None => self.new_iterator().await?,
+                    known => known,
+                };
+                if self.ended {
+                    return Ok(self.end(self.share.reserve(0).await));
+                }
+                let Some(iterator) = iterator else { continue };
+                let ask = self.demand.ask(&self.share);
+                let reservation = self.share.reserve(ask.bytes).await;
+                self.call = Some(self.begin(iterator, ask.limit, reservation));
+            }
+            let call = self.call.as_mut().expect("one was begun above, or before");
+            let answer = call.answer.as_mut().await;
+            let (called, limit) = (call.begun, call.limit);
+            self.call = None;
             self.facts.get_records(called.elapsed(), answer.is_ok());
             match answer {
-                Ok(answer) => match self.answered(answer, called)? {
-                    Some(fetched) => return Ok(fetched),
-                    None => continue,
-                },
-                Err(ReadError::ShardGone) => return Ok(self.end(self.share.reserve(0).await)),
-                Err(error) => self.no_answer(error, ask.limit, called)?,
+                Ok(answer) => {
+                    if let Some(fetched) = self.answered(answer, called)? {
+                        return Ok(fetched);
+                    }
+                }
+                Err(ReadError::ShardGone) => self.ended = true,
+                Err(error) => self.no_answer(error, limit, called)?,
             }
         }
+    }
+
+    fn begin(&self, iterator: String, limit: u32, reservation: Reservation) -> Call {
+        let (reads, shard) = (Arc::clone(&self.reads), self.shard.clone());
+        let answer = async move { reads.records(&shard, &iterator, limit, reservation).await };
+        Call { begun: Instant::now(), limit, answer: Box::pin(answer) }
+    }
+
+    /// A new iterator; none when it is to be tried again, or the shard is gone.
+    async fn new_iterator(&mut self) -> Result<Option<String>, FetchError> {
+        let called = Instant::now();
+        let given = self.reads.iterator(&self.shard, self.cursor.start()).await;
+        self.facts.get_shard_iterator(called.elapsed(), given.is_ok());
+        match given {
+            Ok(iterator) => {
+                self.iterator = Some(iterator.clone());
+                return Ok(Some(iterator));
+            }
+            Err(ReadError::ShardGone) => self.ended = true,
+            Err(ReadError::FutureTimestamp) => {
+                self.not_before = Some(Instant::now() + FUTURE_PAUSE);
+                return Err(FetchError::FutureTimestamp);
+            }
+            Err(error) => self.no_answer(error, 1, called)?,
+        }
+        Ok(None)
     }
 
     /// What becomes of an answer; none when it contradicts itself and is asked for again.
@@ -148,19 +181,6 @@ impl PolledShard {
         self.not_before = (!end).then(|| called + if millis_behind > 0 { SPACING } else { self.idle });
         hold_for(&mut reservation, &records);
         Ok(Some(Fetched { records, millis_behind, children, end, reservation }))
-    }
-
-    fn no_iterator(&mut self, error: ReadError) -> Result<Next, FetchError> {
-        let now = Instant::now();
-        match error {
-            ReadError::ShardGone => return Ok(Next::End),
-            ReadError::FutureTimestamp => {
-                self.not_before = Some(now + FUTURE_PAUSE);
-                return Err(FetchError::FutureTimestamp);
-            }
-            other => self.no_answer(other, 1, now)?,
-        }
-        Ok(Next::Again)
     }
 
     fn no_answer(&mut self, error: ReadError, limit: u32, called: Instant) -> Result<(), FetchError> {
@@ -222,11 +242,6 @@ impl PolledShard {
         self.ended = true;
         Fetched { records: Vec::new(), millis_behind: 0, children: Vec::new(), end: true, reservation }
     }
-}
-
-enum Next {
-    Again,
-    End,
 }
 
 /// From what decoding may cost to what the records cost while they are held.

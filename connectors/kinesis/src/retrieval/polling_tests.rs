@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
-use super::super::script::{Trouble, children, no_facts, number_of, read_to_the_end, record, records_of, sequence, shard_id, ScriptedShard};
+use super::super::script::{
+    ScriptedShard, Trouble, children, no_facts, number_of, read_to_the_end, record, records_of, sequence, shard_id,
+};
 use super::*;
 use connector_sdk::ByteBudget;
 use proptest::prelude::*;
@@ -53,6 +55,8 @@ proptest! {
             assert_eq!(numbers, (skip + 1..=sizes.len()).collect::<Vec<_>>());
             assert_eq!(end, children());
             assert_eq!(budget.used(), 0, "everything was given back");
+            let calls = &shard.state().calls;
+            assert!(calls.windows(6).all(|six| six[5].0 - six[0].0 >= Duration::from_secs(1)), "at most five calls in a second");
         });
     }
 }
@@ -183,4 +187,14 @@ async fn an_answer_that_contradicts_itself_is_asked_for_again() {
     let fetched = open(&shard, StartAt::TrimHorizon, &share).fetch().await.unwrap();
     assert_eq!((fetched.records.len(), fetched.end, fetched.children), (2, true, children()));
     assert_eq!(shard.state().calls.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_wait_does_not_waste_its_call() {
+    let shard = ScriptedShard::new(&[10; 3], false);
+    let share = ByteBudget::new(64 << 20).share();
+    let mut retrieval = open(&shard, StartAt::TrimHorizon, &share);
+    assert!(tokio::time::timeout(Duration::from_millis(1), retrieval.fetch()).await.is_err());
+    assert_eq!(records_of(&mut *retrieval).await.records.len(), 3);
+    assert_eq!(shard.state().calls.len(), 1);
 }

@@ -277,6 +277,8 @@ pub(super) async fn read_to_the_end(
             }
             Ok(Err(FetchError::FutureTimestamp)) => {}
             Ok(Err(FetchError::Failed(_))) => {
+                // As a reader does, and long enough for the pace to hold across both.
+                sleep(Duration::from_secs(1)).await;
                 let again = numbers.last().map_or_else(|| start.clone(), |last| StartAt::After(sequence(*last)));
                 retrieval = mode.open(&shard_id(), again, share.clone());
             }

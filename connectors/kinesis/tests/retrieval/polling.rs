@@ -121,8 +121,7 @@ async fn the_services_limits_are_kept_to() {
     let bed = Bed::start(1, Options::default()).await;
     bed.put([20_000; 60]);
     let kinesis = Arc::new(client(&bed.aws, crate::support::STREAM, None).await);
-    let settings =
-        connector_kinesis::retrieval::PollingSettings { max_records: 5, idle_time_between_reads: Duration::from_millis(200) };
+    let settings = connector_kinesis::retrieval::PollingSettings { max_records: 5, idle_time_between_reads: Duration::from_millis(200) };
     let polling = Polling::new(kinesis, settings, crate::support::facts(), Random::seeded(2));
     let share = ByteBudget::new(8 << 20).share();
     let (records, _) = read(&polling, &shard(0), StartAt::TrimHorizon, &share, 60).await;

@@ -37,7 +37,8 @@ impl Bed {
     pub(crate) fn put(&self, sizes: impl IntoIterator<Item = usize>) {
         let mut random = fastrand::Rng::with_seed(7);
         let mut data = |size| Bytes::from(std::iter::repeat_with(|| random.u8(..)).take(size).collect::<Vec<_>>());
-        let records: Vec<_> = sizes.into_iter().enumerate().map(|(index, size)| NewRecord::new(format!("key-{index}"), data(size))).collect();
+        let records: Vec<_> =
+            sizes.into_iter().enumerate().map(|(index, size)| NewRecord::new(format!("key-{index}"), data(size))).collect();
         self.aws.kinesis(|kinesis| kinesis.load(STREAM, records)).unwrap();
     }
 
@@ -57,16 +58,16 @@ impl Bed {
         assert_eq!(read.len(), put.len(), "records of shard {shard}");
         for (read, put) in read.iter().zip(put) {
             assert_eq!(read.sequence.as_str(), put.sequence_number.to_string());
-            assert!(read.data == put.data && read.partition_key == put.partition_key && read.arrived_at == u64::try_from(put.arrived_at).ok());
+            assert!(
+                read.data == put.data && read.partition_key == put.partition_key && read.arrived_at == u64::try_from(put.arrived_at).ok()
+            );
         }
     }
 }
 
 pub(crate) async fn context() -> AwsContext {
-    let config = CredentialsConfig {
-        plugin_name: None,
-        plugin_param: Some(r#"{"accessKey":"AKIAEXAMPLE","secretKey":"test"}"#.to_owned().into()),
-    };
+    let config =
+        CredentialsConfig { plugin_name: None, plugin_param: Some(r#"{"accessKey":"AKIAEXAMPLE","secretKey":"test"}"#.to_owned().into()) };
     config.validate().unwrap().connect(&AwsSettings::default()).await.unwrap()
 }
 
