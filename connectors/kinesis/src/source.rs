@@ -204,7 +204,14 @@ fn lease_table(aws: &AwsContext, endpoint: Option<Endpoint>, settings: &Settings
 pub async fn leases(settings: &Settings) -> Result<LeaseListing, Error> {
     let places = Places::of(settings).map_err(|problem| Error::configuration(problem.to_string()))?;
     let aws = settings.credentials.connect(&places.region).await?;
-    list_leases(&*lease_table(&aws, places.dynamodb, settings)).await
+    let table = lease_table(&aws, places.dynamodb, settings);
+    // Who may not look whether it exists may still be allowed to read it.
+    if let Ok(false) = table.exists(table.name()).await {
+        let message = format!("there is no lease table `{}` yet", table.name());
+        let hint = "the source makes it at its first start; else check `applicationName`, `leaseTableName`, the region and the endpoint";
+        return Err(Error::configuration(message).with_hint(hint));
+    }
+    list_leases(&*table).await
 }
 
 async fn retrieval(
