@@ -41,6 +41,13 @@ async fn under_each_compression() {
             .top("name", compression.to_lowercase())
             .top("producerConfig", json!({ "compressionType": compression }));
         let source = setup.start().await;
+        // The crate `pulsar` takes Snappy for its framed form, which no other client writes.
+        if compression == "SNAPPY" {
+            let arrived = topic.read_with_java(count).await;
+            source.stop().await;
+            stream.truth().compare(&arrived).assert_exact();
+            continue;
+        }
         let follower = topic.follow().await;
         follower.at_least(count, Duration::from_secs(60)).await;
         drop(follower);

@@ -30,14 +30,15 @@ fn payload(random: &mut fastrand::Rng) -> Bytes {
 
 fn fill(stream: &Stream, random: &mut fastrand::Rng) {
     let key = |random: &mut fastrand::Rng| format!("customer-{}", random.u32(..1_000));
-    let mut put = 0;
-    while put < RECORDS {
+    let (mut put, mut large) = (0, 0);
+    while put < RECORDS || large < LARGE {
         // A record of 1 MiB counts its key.
-        if put % (RECORDS / LARGE) == 0 {
+        if large * (RECORDS / LARGE) <= put {
             let key = key(random);
             let mut bytes = vec![0; MIB - key.len()];
             random.fill(&mut bytes);
             stream.put([NewRecord::new(key, bytes)]);
+            large += 1;
             put += 1;
         }
         match random.u32(..10) {

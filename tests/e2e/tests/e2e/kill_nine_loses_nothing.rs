@@ -32,9 +32,9 @@ async fn kill_nine_loses_nothing() {
         // Every third one dies at any moment of its start, the others while they publish.
         if kill % 3 != 2 {
             let before = follower.messages().len();
-            follower.at_least(before + random.usize(1..2_000), Duration::from_secs(60)).await;
+            follower.at_least(before + random.usize(1..4_000), Duration::from_secs(60)).await;
         }
-        tokio::time::sleep(Duration::from_millis(random.u64(0..1_500))).await;
+        tokio::time::sleep(Duration::from_millis(random.u64(0..2_500))).await;
         kills.push(now());
         source.kill_nine().await;
     }

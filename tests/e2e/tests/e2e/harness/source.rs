@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -18,7 +18,7 @@ const TAIL: usize = 60;
 
 /// How a source is configured and called; each start is one process.
 pub(crate) struct Setup {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     file: Map<String, Value>,
     broker_url: String,
     arguments: Vec<String>,
@@ -55,7 +55,7 @@ impl Setup {
         });
         let Value::Object(file) = file else { unreachable!("it was written as an object") };
         Self {
-            folder: tempfile::tempdir().expect("a folder for the test's files can be made"),
+            folder: Arc::new(tempfile::tempdir().expect("a folder for the test's files can be made")),
             file,
             broker_url: topic.broker.url.clone(),
             arguments: Vec::new(),
@@ -129,7 +129,7 @@ impl Setup {
         command.env("HOME", self.folder.path()).env("RUST_BACKTRACE", "1");
         command.stdin(Stdio::null()).stdout(output.try_clone().expect("a file can be opened twice")).stderr(output).kill_on_drop(true);
         let child = command.spawn().expect("the program can be started");
-        Source { child, log, metrics }
+        Source { child, log, metrics, _folder: Arc::clone(&self.folder) }
     }
 }
 
@@ -138,6 +138,8 @@ pub(crate) struct Source {
     child: tokio::process::Child,
     log: PathBuf,
     metrics: Option<u16>,
+    /// Configuration and log stay as long as it runs.
+    _folder: Arc<TempDir>,
 }
 
 impl Source {

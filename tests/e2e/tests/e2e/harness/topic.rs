@@ -1,11 +1,15 @@
 //! A topic as an independent client sees it: the crate `pulsar` reads every message from the first, partition by partition, in the order of the topic.
 
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::TryStreamExt;
 use pulsar::consumer::InitialPosition;
 use pulsar::{Authentication, Consumer, ConsumerOptions, Pulsar, SubType, TokioExecutor};
+use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::broker::Broker;
@@ -130,6 +134,16 @@ impl Topic {
         messages
     }
 
+    /// The first `count` messages, read by Pulsar's own Java client.
+    pub(crate) async fn read_with_java(&self, count: usize) -> Vec<Message> {
+        let mut command = tokio::process::Command::new(super::checkout().join("tests/interop/consume"));
+        command.args(["java", "--url", &self.broker.url, "--topic", &self.name, "--count", &count.to_string(), "--idle", "60"]);
+        let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("the script can be run");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let printed = String::from_utf8(output.stdout).expect("JSON is UTF-8");
+        printed.lines().map(told_by_java).collect()
+    }
+
     /// Reads in the background from now on, everything from the first message.
     pub(crate) async fn follow(&self) -> Follower {
         let got: Arc<Mutex<Vec<Message>>> = Arc::default();
@@ -156,6 +170,21 @@ fn taken(partition: u32, message: pulsar::consumer::Message<Vec<u8>>) -> Message
         key: metadata.partition_key,
         properties: metadata.properties.into_iter().map(|pair| (pair.key, pair.value)).collect(),
         value: message.payload.data,
+    }
+}
+
+fn told_by_java(line: &str) -> Message {
+    let told: Value = serde_json::from_str(line).expect("one JSON object a line");
+    let properties = told["properties"].as_object().expect("properties are an object");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Message {
+        partition: 0,
+        key: told["key"].as_str().map(str::to_owned),
+        key_is_base64: false,
+        value: STANDARD.decode(text(&told["value"])).expect("the value is base64"),
+        properties: properties.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
+        event_time: told["event_time"].as_u64().filter(|time| *time > 0),
+        publish_time: told["publish_time"].as_u64().expect("a message has a publish time"),
     }
 }
 
