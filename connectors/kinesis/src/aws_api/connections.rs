@@ -46,3 +46,27 @@ impl Connections {
         client
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use connector_aws::{AwsSettings, CredentialsConfig};
+
+    #[tokio::test]
+    async fn few_subscriptions_share_a_connection_and_empty_ones_go() {
+        let keys = r#"{"accessKey":"AKIAEXAMPLE","secretKey":"test"}"#.to_owned();
+        let credentials = CredentialsConfig { plugin_name: None, plugin_param: Some(keys.into()) }.validate().unwrap();
+        let context = credentials.connect(&AwsSettings::default()).await.unwrap();
+        let connections = Connections::new(context, ServiceSettings::default());
+        let mut places: Vec<_> = (0..9).map(|_| connections.place()).collect();
+        for (index, place) in places.iter().enumerate() {
+            let sharing = places.iter().filter(|other| Arc::ptr_eq(place, other)).count();
+            assert_eq!(sharing, if index == 8 { 1 } else { PER_CONNECTION });
+        }
+        places.truncate(3);
+        let next = connections.place();
+        assert!(Arc::ptr_eq(&next, &places[2]), "the connection with a free place is filled first");
+        assert_eq!(connections.open.lock().unwrap().len(), 2 + SPARE, "empty connections are kept only for those who come back soon");
+    }
+}
