@@ -46,11 +46,8 @@ impl Driver {
 
     async fn create_missing(&mut self) -> Result<(), Trouble> {
         let position = self.effective_position();
-        let new = if self.rows.is_empty() && self.unreadable.is_empty() {
-            self.first(position).await?
-        } else {
-            self.missing(position).await?
-        };
+        let new =
+            if self.rows.is_empty() && self.unreadable.is_empty() { self.first(position).await? } else { self.missing(position).await? };
         if new.is_empty() {
             return Ok(());
         }
@@ -76,7 +73,7 @@ impl Driver {
     }
 
     /// The oldest moment in any row.
-    fn oldest_moment(&self) -> Option<u64> {
+    pub(super) fn oldest_moment(&self) -> Option<u64> {
         self.starts().filter(|start| matches!(start, StartMoment::Latest(_))).map(StartMoment::millis).min()
     }
 
@@ -94,6 +91,7 @@ impl Driver {
                 let moment = self.moment_of(&listing);
                 self.moment = Some(moment);
                 self.set_listed(&listing.shards);
+                self.listed_whole = false;
                 return Ok(first_leases(&listing.shards, &Origin { position, moment, moment_is_old: false }));
             }
             if attempt == LISTINGS {
@@ -117,6 +115,7 @@ impl Driver {
             let moment = old.unwrap_or_else(|| self.moment_of(&listing));
             self.moment = Some(moment);
             self.set_listed(&listing.shards);
+            self.listed_whole = true;
             let origin = Origin { position, moment, moment_is_old: old.is_some() };
             match self.lacking(&listing.shards, &leases, &origin).await? {
                 Ok(new) => return Ok(new),
@@ -176,10 +175,8 @@ impl Driver {
     }
 
     async fn create(&mut self, new: Vec<NewLease>) -> Result<(), Trouble> {
-        let creations: Vec<Creation> = new
-            .into_iter()
-            .map(|new| create_row(Arc::clone(&self.deps.table), self.deps.facts.clone(), self.row(new)))
-            .collect();
+        let creations: Vec<Creation> =
+            new.into_iter().map(|new| create_row(Arc::clone(&self.deps.table), self.deps.facts.clone(), self.row(new))).collect();
         let mut created = stream::iter(creations).buffered(CONCURRENT);
         let mut rows = Vec::new();
         let mut others = false;

@@ -57,6 +57,8 @@ pub(super) struct Driver {
     pub(super) last_evidence: Evidence,
     /// The shards as they were listed last.
     pub(super) listed: Vec<Shard>,
+    /// Whether that was the whole stream, closed shards included.
+    pub(super) listed_whole: bool,
     /// The application's moment: the oldest in any row, else of the first listing.
     pub(super) moment: Option<u64>,
     /// Whether a round was completed: this worker has begun to work.
@@ -64,7 +66,6 @@ pub(super) struct Driver {
     fatal: Option<oneshot::Sender<Error>>,
     pub(super) next_round: Instant,
     pub(super) next_sync: Instant,
-    pub(super) next_cleanup: Instant,
     pub(super) next_fleet_look: Instant,
     pub(super) last_round: Option<Instant>,
     pub(super) round_failures: u32,
@@ -105,12 +106,12 @@ impl Driver {
             fleet: FleetWatch::default(),
             last_evidence: Evidence::default(),
             listed: Vec::new(),
+            listed_whole: false,
             moment: None,
             begun: false,
             fatal: Some(fatal),
             next_round: now,
             next_sync: now,
-            next_cleanup: now,
             next_fleet_look: now,
             last_round: None,
             round_failures: 0,
@@ -172,8 +173,7 @@ impl Driver {
     /// Starts what waits and may start now.
     pub(super) async fn start_waiting(&mut self) {
         let now = Instant::now();
-        let due: Vec<ShardId> =
-            self.waiting.iter().filter(|(_, waiting)| waiting.until <= now).map(|(shard, _)| shard.clone()).collect();
+        let due: Vec<ShardId> = self.waiting.iter().filter(|(_, waiting)| waiting.until <= now).map(|(shard, _)| shard.clone()).collect();
         for shard in due {
             let lease = self.holdings.get(&shard).filter(|lease| !lease.fence().has_fallen());
             let Some(lease) = lease else {
@@ -275,6 +275,7 @@ impl Driver {
     fn forget(&mut self, shard: &ShardId) {
         if let Some(lease) = self.holdings.remove(shard) {
             lease.fence().fall();
+            self.holdings.count_loss();
         }
         self.waiting.remove(shard);
         self.failures.remove(shard);

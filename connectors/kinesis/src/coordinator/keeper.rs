@@ -9,6 +9,7 @@ use crate::metrics::{Facts, LeaseCall};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -21,19 +22,31 @@ const CONCURRENT: usize = 64;
 /// The leases this process holds.
 pub(super) struct Holdings {
     leases: Mutex<BTreeMap<ShardId, Arc<HeldLease>>>,
-    /// Something was added: the next expiry may be another.
-    added: Notify,
+    /// The expiry that is waited for; none while there is nothing to wait for.
+    awaited: Mutex<Option<Instant>>,
+    /// Something was added that expires sooner.
+    sooner: Notify,
+    /// Leases lost since the last round of renewals.
+    lost: AtomicU64,
     failover: Duration,
 }
 
 impl Holdings {
     pub(super) fn new(failover: Duration) -> Arc<Self> {
-        Arc::new(Self { leases: Mutex::default(), added: Notify::new(), failover })
+        Arc::new(Self { leases: Mutex::default(), awaited: Mutex::default(), sooner: Notify::new(), lost: AtomicU64::new(0), failover })
     }
 
     pub(super) fn insert(&self, lease: Arc<HeldLease>) {
+        let expiry = lease.valid_until();
         self.leases().insert(lease.shard().clone(), lease);
-        self.added.notify_one();
+        if self.awaited().is_none_or(|awaited| expiry < awaited) {
+            self.sooner.notify_one();
+        }
+    }
+
+    /// One more was lost, for the metrics.
+    pub(super) fn count_loss(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn remove(&self, shard: &ShardId) -> Option<Arc<HeldLease>> {
@@ -56,6 +69,10 @@ impl Holdings {
         self.leases().len()
     }
 
+    fn awaited(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn leases(&self) -> MutexGuard<'_, BTreeMap<ShardId, Arc<HeldLease>>> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -70,7 +87,6 @@ pub(super) struct Keeper {
 /// A round of renewals, for the metrics.
 struct Round {
     began: Instant,
-    lost: u64,
     failed: bool,
 }
 
@@ -110,7 +126,7 @@ impl Keeper {
                     });
                     // The one that waits longest is renewed first, from the end.
                     due.sort_by_key(|lease| std::cmp::Reverse(lease.moved_at()));
-                    round.get_or_insert(Round { began: now, lost: 0, failed: false });
+                    round.get_or_insert(Round { began: now, failed: false });
                 }
                 Some((shard, took, result)) = renewals.next(), if !renewals.is_empty() => {
                     on_their_way.remove(&shard);
@@ -121,14 +137,16 @@ impl Keeper {
                         Err(StoreError::Failed(error)) => warn!(%shard, %error, "lease not renewed; tried again before it expires"),
                     }
                     if let Some(round) = &mut round {
-                        round.lost += u64::from(matches!(result, Err(StoreError::Lost)));
                         round.failed |= matches!(result, Err(StoreError::Failed(_)));
                     }
                 }
             }
-            if due.is_empty() && renewals.is_empty() && let Some(done) = round.take() {
+            if due.is_empty()
+                && renewals.is_empty()
+                && let Some(done) = round.take()
+            {
                 let held = u64::try_from(self.holdings.len()).unwrap_or(u64::MAX);
-                self.facts.renewed_leases(held, done.lost, done.began.elapsed(), !done.failed);
+                self.facts.renewed_leases(held, self.holdings.lost.swap(0, Ordering::Relaxed), done.began.elapsed(), !done.failed);
             }
         }
     }
@@ -136,14 +154,18 @@ impl Keeper {
     /// Lets the fence of each lease fall the moment it is over.
     async fn watch_expiry(&self) {
         loop {
-            let added = self.holdings.added.notified();
+            // Until it is known what to wait for, every addition tells: a permit it leaves behind costs one more look.
+            *self.holdings.awaited() = None;
             let standing = self.holdings.all().into_iter().filter(|lease| !lease.fence().has_fallen());
-            match standing.map(|lease| lease.valid_until()).min() {
+            let next = standing.map(|lease| lease.valid_until()).min();
+            *self.holdings.awaited() = next;
+            let sooner = self.holdings.sooner.notified();
+            match next {
                 Some(next) => tokio::select! {
                     () = sleep_until(next) => {}
-                    () = added => {}
+                    () = sooner => {}
                 },
-                None => added.await,
+                None => sooner.await,
             }
             let now = Instant::now();
             for lease in self.holdings.all() {

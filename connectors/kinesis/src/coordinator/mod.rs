@@ -25,7 +25,7 @@ use crate::lease::LeaseTable;
 use crate::metrics::Facts;
 use crate::port::StreamApi;
 use bytestring::ByteString;
-use connector_sdk::{Clock, Error, Identity, Random, Task};
+use connector_sdk::{Clock, Error, ErrorKind, Identity, Random, Task};
 use driver::Driver;
 use keeper::Keeper;
 use std::sync::Arc;
@@ -76,6 +76,8 @@ pub struct Coordinator {
     /// Renews until the driver has given everything away.
     keeper: Option<Task<()>>,
     fatal: oneshot::Receiver<Error>,
+    /// What ended it, once that is known.
+    ended: Option<Error>,
     stop: Option<oneshot::Sender<Instant>>,
     status: Arc<CoordinatorStatus>,
 }
@@ -95,6 +97,7 @@ impl Coordinator {
             keeper: Some(Task::spawn("lease keeper", keeper.run())),
             driver: Task::spawn("lease coordinator", driver.run(stop_asked)),
             fatal,
+            ended: None,
             stop: Some(stop),
             status,
         })
@@ -103,13 +106,15 @@ impl Coordinator {
     /// Waits for what ends the source as a whole. Cancel-safe; the work itself goes on in tasks of its own. After it, call
     /// [`Coordinator::stop`].
     pub async fn run(&mut self) -> Error {
-        match (&mut self.fatal).await {
-            Ok(error) => error,
-            Err(_) => match self.driver.join().await {
-                Ok(_) => Error::new(connector_sdk::ErrorKind::Closed, "the coordinator was stopped"),
-                Err(error) => error,
-            },
+        if let Some(error) = &self.ended {
+            return error.clone();
         }
+        let error = match (&mut self.fatal).await {
+            Ok(error) => error,
+            // Its driver is gone without a word: stopped, or ended by a panic, which the stop says.
+            Err(_) => Error::new(ErrorKind::Closed, "the coordinator has ended"),
+        };
+        self.ended.insert(error).clone()
     }
 
     /// Stops all shards, each storing how far it came, and gives all leases away, within the deadline.

@@ -24,9 +24,6 @@ const CONCURRENT: usize = 32;
 /// How often the side tables of a KCL 3.x are looked at.
 pub(super) const FLEET_LOOK: Duration = Duration::from_secs(60);
 
-/// How often finished leases are looked at for removal.
-const CLEANUP: Duration = Duration::from_secs(60);
-
 /// What keeps a round from its end.
 pub(super) enum Trouble {
     /// Ends the source.
@@ -56,9 +53,9 @@ fn take_one(claimant: Arc<Claimant>, range: Option<HashRange>, lease: Lease, mom
     Box::pin(async move {
         let asked = Instant::now();
         // A take that is not answered by then stays in doubt: its row would expire like a stranger's.
-        let result = timeout(claimant.worker().failover, claimant.take(&lease, range, moment)).await.unwrap_or_else(|_| {
-            Err(Error::transient(format!("the take of `{}` was not answered within the failover time", lease.shard)))
-        });
+        let result = timeout(claimant.worker().failover, claimant.take(&lease, range, moment))
+            .await
+            .unwrap_or_else(|_| Err(Error::transient(format!("the take of `{}` was not answered within the failover time", lease.shard))));
         (lease.shard, asked.elapsed(), result)
     })
 }
@@ -100,7 +97,8 @@ impl Driver {
         if self.is_ending() {
             return Ok(self.failover());
         }
-        if Instant::now() >= self.next_sync {
+        let syncs = Instant::now() >= self.next_sync;
+        if syncs {
             self.sync().await?;
         }
         if !self.may_take()? {
@@ -110,8 +108,7 @@ impl Driver {
         self.take().await?;
         self.start_waiting().await;
         self.begun = true;
-        if Instant::now() >= self.next_cleanup {
-            self.next_cleanup = Instant::now() + CLEANUP;
+        if syncs {
             self.clean_up().await?;
         }
         Ok(self.failover())
@@ -125,7 +122,7 @@ impl Driver {
         let (mut leases, mut others, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
         for row in scanned? {
             match row {
-                TableRow::Lease(lease) => leases.push(lease),
+                TableRow::Lease(lease) => leases.push(*lease),
                 TableRow::Other(item) => others.push(item),
                 TableRow::Unreadable(error) => unreadable.push(error),
             }
@@ -176,7 +173,9 @@ impl Driver {
                 // Without a trace of a 3.x there is no need to know.
                 Err(_) if !leases.iter().any(|lease| lease.has_3x_attributes) => {}
                 Err(error) => {
-                    return Err(Trouble::Fatal(error.context("workers of a KCL 3.x have used this application, and whether they are alive cannot be seen")));
+                    return Err(Trouble::Fatal(
+                        error.context("workers of a KCL 3.x have used this application, and whether they are alive cannot be seen"),
+                    ));
                 }
             }
         }
@@ -201,7 +200,10 @@ impl Driver {
             Verdict::Free => {}
         }
         if let Some(version) = self.last_evidence.says_2x().filter(|_| !self.begun) {
-            warn!(version, "the application is prepared for a KCL 3.x; this worker joins as one of 2.x, and the change to 3.x will wait for it");
+            warn!(
+                version,
+                "the application is prepared for a KCL 3.x; this worker joins as one of 2.x, and the change to 3.x will wait for it"
+            );
         }
         if !self.settings.application.is_default {
             self.status.set_waiting_for(None);
@@ -246,12 +248,14 @@ impl Driver {
         let plan = take::plan(&leases, &held, &self.scanner, &rules, began, &self.deps.random);
         let wanted: Vec<Lease> = plan.take.iter().chain(&plan.steal).filter_map(|shard| self.rows.get(shard).cloned()).collect();
         let (mut taken, mut refused, mut failure) = (0, 0, None);
-        let moment = self.moment;
+        let moment = self.oldest_moment().or(self.moment);
         self.in_doubt.extend(wanted.iter().map(|lease| lease.shard.clone()));
         let to_take = wanted.len();
         let ranges: HashMap<&ShardId, HashRange> = self.listed.iter().map(|shard| (&shard.id, shard.range)).collect();
-        let takes: Vec<Take> =
-            wanted.into_iter().map(|lease| take_one(Arc::clone(&self.claimant), ranges.get(&lease.shard).copied(), lease, moment)).collect();
+        let takes: Vec<Take> = wanted
+            .into_iter()
+            .map(|lease| take_one(Arc::clone(&self.claimant), ranges.get(&lease.shard).copied(), lease, moment))
+            .collect();
         let mut takes = stream::iter(takes).buffer_unordered(CONCURRENT);
         while let Some((shard, took, result)) = takes.next().await {
             self.deps.facts.lease_call(LeaseCall::Take, took, result.is_ok());
@@ -294,9 +298,10 @@ impl Driver {
         }
     }
 
-    /// Removes finished leases that nothing needs any more.
+    /// Removes finished leases that nothing needs any more. Only after a listing that is younger than the scan: a shard that is in
+    /// the table and not in it is gone from the stream.
     async fn clean_up(&mut self) -> Result<(), Trouble> {
-        if !self.settings.leases.cleanup_leases_upon_shard_completion || self.listed.is_empty() {
+        if !self.settings.leases.cleanup_leases_upon_shard_completion || !self.listed_whole {
             return Ok(());
         }
         for shard in cleanup::removable(&self.rows, &self.listed) {

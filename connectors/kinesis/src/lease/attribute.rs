@@ -121,7 +121,9 @@ impl PulsarConnect {
     /// next epoch (the checkpoint was moved by Java or by hand, or nothing was stored yet).
     pub fn numbering(&self, checkpoint: &Checkpoint) -> Numbering {
         match (&self.position, checkpoint) {
-            (Some(numbered), Checkpoint::At(position)) if numbered.is(position) => Numbering { epoch: self.epoch, ordinal: numbered.ordinal },
+            (Some(numbered), Checkpoint::At(position)) if numbered.is(position) => {
+                Numbering { epoch: self.epoch, ordinal: numbered.ordinal }
+            }
             _ => Numbering { epoch: self.epoch + 1, ordinal: 0 },
         }
     }

@@ -62,13 +62,7 @@ pub enum Taken {
 impl Claimant {
     /// A worker at its table.
     pub fn new(table: Arc<dyn LeaseTable>, worker: Worker) -> Arc<Self> {
-        Arc::new(Self {
-            table,
-            worker,
-            writes: AtomicU64::new(0),
-            listed: Mutex::default(),
-            said_java_latest: AtomicBool::new(false),
-        })
+        Arc::new(Self { table, worker, writes: AtomicU64::new(0), listed: Mutex::default(), said_java_latest: AtomicBool::new(false) })
     }
 
     /// Who it is.
@@ -122,16 +116,12 @@ impl Claimant {
         format!("{}-{}", self.worker.write_prefix, self.writes.fetch_add(1, Ordering::Relaxed)).into()
     }
 
-    /// Takes a lease as it was seen. `range` is for a row that does not say it, `moment` for a LATEST row without a moment.
+    /// Takes a lease as it was seen. `range` is for a row that does not say it, `moment` is the oldest in any row, for
+    /// a LATEST row.
     ///
     /// # Errors
     /// Nothing is held. Configuration when the row is AT_TIMESTAMP and nobody knows the instant; else those of the table.
-    pub async fn take(
-        self: &Arc<Self>,
-        seen: &Lease,
-        range: Option<HashRange>,
-        moment: Option<u64>,
-    ) -> Result<Taken, Error> {
+    pub async fn take(self: &Arc<Self>, seen: &Lease, range: Option<HashRange>, moment: Option<u64>) -> Result<Taken, Error> {
         let start = self.start_of(seen, moment)?;
         let attribute = match &seen.pulsar_connect {
             Some(attribute) => PulsarConnect { start, ..self.rewritten(attribute) },
@@ -139,7 +129,11 @@ impl Claimant {
         };
         let write = attribute.write.clone();
         let from_another = seen.owner.as_ref().is_some_and(|owner| *owner != self.worker.id);
-        let change = Change { owner: OwnerChange::Take { worker: self.worker.id.clone(), from_another }, attribute: Some(attribute), ..Change::default() };
+        let change = Change {
+            owner: OwnerChange::Take { worker: self.worker.id.clone(), from_another },
+            attribute: Some(attribute),
+            ..Change::default()
+        };
         let update = Update { shard: seen.shard.clone(), counter: seen.counter, owner: None, change };
         let began = Instant::now();
         let row = match self.table.update(&update).await? {
@@ -164,7 +158,9 @@ impl Claimant {
         let kept = seen.pulsar_connect.as_ref().and_then(|attribute| attribute.start);
         match seen.checkpoint {
             Checkpoint::Latest => match (kept, moment) {
-                (Some(StartMoment::Latest(_)), _) | (_, None) => Ok(kept),
+                // Of several workers that began together each had its own first listing: the oldest counts.
+                (Some(StartMoment::Latest(kept)), Some(moment)) => Ok(Some(StartMoment::Latest(kept.min(moment)))),
+                (_, None) => Ok(kept),
                 (_, Some(moment)) => {
                     if !self.said_java_latest.swap(true, Ordering::Relaxed) {
                         warn!(shard = %seen.shard, moment, "leases at LATEST without a moment begin at this one; records put before it cannot be known of");

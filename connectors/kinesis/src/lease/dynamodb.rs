@@ -70,9 +70,7 @@ impl DynamoDbTable {
             BillingMode::PayPerRequest => request.billing_mode(Billing::PayPerRequest),
             BillingMode::Provisioned { read, write } => {
                 let throughput = ProvisionedThroughput::builder().read_capacity_units(read.into()).write_capacity_units(write.into());
-                request
-                    .billing_mode(Billing::Provisioned)
-                    .provisioned_throughput(throughput.build().expect("both capacities are given"))
+                request.billing_mode(Billing::Provisioned).provisioned_throughput(throughput.build().expect("both capacities are given"))
             }
         };
         match request.send().await {
@@ -111,9 +109,8 @@ impl DynamoDbTable {
     fn check_key(&self, table: &TableDescription) -> Result<(), Error> {
         let Some(keys) = &table.key_schema else { return Ok(()) };
         let is_ours = |key: &KeySchemaElement| key.attribute_name == LEASE_KEY && key.key_type == KeyType::Hash;
-        let is_text = |attribute: &AttributeDefinition| {
-            attribute.attribute_name != LEASE_KEY || attribute.attribute_type == ScalarAttributeType::S
-        };
+        let is_text =
+            |attribute: &AttributeDefinition| attribute.attribute_name != LEASE_KEY || attribute.attribute_type == ScalarAttributeType::S;
         if matches!(&keys[..], [key] if is_ours(key)) && table.attribute_definitions().iter().all(is_text) {
             return Ok(());
         }
@@ -202,9 +199,8 @@ fn with_update(request: UpdateItemFluentBuilder, update: &Update) -> UpdateItemF
         .expression_attribute_values(":counter", AttributeValue::N(update.counter.to_string()));
     if let Some(owner) = &update.owner {
         condition.push_str(" AND #owner = :owner");
-        request = request
-            .expression_attribute_names("#owner", OWNER)
-            .expression_attribute_values(":owner", AttributeValue::S(owner.to_string()));
+        request =
+            request.expression_attribute_names("#owner", OWNER).expression_attribute_values(":owner", AttributeValue::S(owner.to_string()));
     }
     request.update_expression(clauses.join(" ")).condition_expression(condition)
 }
@@ -237,9 +233,10 @@ impl LeaseTable for DynamoDbTable {
 
     fn scan(&self) -> BoxFuture<'_, Result<Vec<TableRow>, Error>> {
         async move {
-            let items = self.scan_items(&self.name).await?.ok_or_else(|| {
-                Error::configuration(format!("the lease table `{}` in `{}` is gone", self.name, self.region))
-            })?;
+            let items = self
+                .scan_items(&self.name)
+                .await?
+                .ok_or_else(|| Error::configuration(format!("the lease table `{}` in `{}` is gone", self.name, self.region)))?;
             Ok(items.into_iter().map(TableRow::from_item).collect())
         }
         .boxed()
@@ -248,11 +245,8 @@ impl LeaseTable for DynamoDbTable {
     fn get<'a>(&'a self, shard: &'a ShardId) -> BoxFuture<'a, Result<Option<Lease>, Error>> {
         async move {
             let request = self.client.get_item().table_name(&self.name).key(LEASE_KEY, AttributeValue::S(shard.to_string()));
-            let answer = request
-                .consistent_read(true)
-                .send()
-                .await
-                .map_err(|error| self.call("dynamodb:GetItem", &self.name).failed(&error))?;
+            let answer =
+                request.consistent_read(true).send().await.map_err(|error| self.call("dynamodb:GetItem", &self.name).failed(&error))?;
             answer.item.map(|item| self.decode(&item)).transpose().map(Option::flatten)
         }
         .boxed()

@@ -14,7 +14,8 @@ use bytestring::ByteString;
 use connector_sdk::{Error, Fence};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::time::Instant;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
 
 /// How often a write is begun again because the row's counter was another than known while we are still its owner.
 const ADOPTIONS: u32 = 3;
@@ -150,11 +151,8 @@ impl HeldLease {
         self.write_attribute(|attribute| {
             // An unmoved checkpoint keeps the number it was stored with.
             if let (true, Checkpoint::At(position)) = (moved, &progress.checkpoint) {
-                attribute.position = Some(NumberedPosition {
-                    sequence: position.sequence.text().clone(),
-                    sub: position.sub,
-                    ordinal: progress.ordinal,
-                });
+                attribute.position =
+                    Some(NumberedPosition { sequence: position.sequence.text().clone(), sub: position.sub, ordinal: progress.ordinal });
                 attribute.epoch = epoch;
             }
             attribute.caught_up_at = progress.caught_up_at.or(attribute.caught_up_at);
@@ -248,7 +246,7 @@ impl HeldLease {
                 owner: Some(self.claimant.worker().id.clone()),
                 change: change.clone(),
             };
-            let (row, unknown) = match self.claimant.table().update(&update).await.map_err(StoreError::Failed)? {
+            let (row, unknown) = match self.ask(&update).await.map_err(StoreError::Failed)? {
                 Written::Applied(row) => {
                     self.moved(*row, began);
                     return Ok(());
@@ -275,13 +273,37 @@ impl HeldLease {
             }
         }
         Err(StoreError::Failed(failure.unwrap_or_else(|| {
-            Error::transient(format!("the counter of the lease of `{}` in table `{}` moves by itself", self.shard, self.claimant.table().name()))
-                .with_hint("check that no other worker has the same `workerIdentifier`")
+            Error::transient(format!(
+                "the counter of the lease of `{}` in table `{}` moves by itself",
+                self.shard,
+                self.claimant.table().name()
+            ))
+            .with_hint("check that no other worker has the same `workerIdentifier`")
         })))
     }
 
+    /// One request, given up in time for another before the lease is over. Whether it lands later is not known then.
+    async fn ask(&self, update: &Update) -> Result<Written, Error> {
+        match timeout(self.patience(), self.claimant.table().update(update)).await {
+            Ok(answer) => answer,
+            Err(_) => Ok(Written::Unknown(self.unanswered())),
+        }
+    }
+
     async fn read(&self) -> Result<Option<Lease>, StoreError> {
-        self.claimant.table().get(&self.shard).await.map_err(StoreError::Failed)
+        match timeout(self.patience(), self.claimant.table().get(&self.shard)).await {
+            Ok(answer) => answer.map_err(StoreError::Failed),
+            Err(_) => Err(StoreError::Failed(self.unanswered())),
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        self.claimant.worker().failover / 4
+    }
+
+    fn unanswered(&self) -> Error {
+        let (table, patience) = (self.claimant.table().name(), self.patience().as_millis());
+        Error::transient(format!("table `{table}` did not answer within {patience} ms about the lease of `{}`", self.shard))
     }
 
     /// The counter moved by a request begun at `began`: others count from then on.
@@ -310,3 +332,7 @@ impl fmt::Debug for HeldLease {
         write!(f, "HeldLease({})", self.shard)
     }
 }
+
+#[cfg(test)]
+#[path = "held_tests.rs"]
+mod tests;

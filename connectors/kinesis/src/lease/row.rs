@@ -89,14 +89,13 @@ impl Lease {
             number(item, SUB_SEQUENCE).map_err(malformed)?.unwrap_or(0),
         )
         .ok_or_else(|| malformed(CHECKPOINT))?;
-        let pulsar_connect =
-            match text(item, PULSAR_CONNECT) {
-                Some(json) => Some(PulsarConnect::parse(json).map_err(|error| match error {
-                    AttributeError::Version(version) => RowError::UnknownVersion { key: key.to_owned(), version },
-                    AttributeError::Malformed(_) => malformed(PULSAR_CONNECT),
-                })?),
-                None => None,
-            };
+        let pulsar_connect = match text(item, PULSAR_CONNECT) {
+            Some(json) => Some(PulsarConnect::parse(json).map_err(|error| match error {
+                AttributeError::Version(version) => RowError::UnknownVersion { key: key.to_owned(), version },
+                AttributeError::Malformed(_) => malformed(PULSAR_CONNECT),
+            })?),
+            None => None,
+        };
         Ok(Some(Self {
             owner: text(item, OWNER).map(ByteString::from),
             counter: number(item, COUNTER).map_err(malformed)?.ok_or_else(|| malformed(COUNTER))?,

@@ -71,7 +71,8 @@ fn a_child_of_kcl_3_5_1_differs_from_ours_by_the_entity_type_alone() {
 
 #[test]
 fn rows_of_other_kinds_are_no_leases() {
-    let leader = r#"{"leaseKey": {"S": "Leader"}, "ownerName": {"S": "w"}, "leaseDuration": {"S": "120000"}, "entityType": {"S": "LEADER"}}"#;
+    let leader =
+        r#"{"leaseKey": {"S": "Leader"}, "ownerName": {"S": "w"}, "leaseDuration": {"S": "120000"}, "entityType": {"S": "LEADER"}}"#;
     let worker = r#"{"leaseKey": {"S": "w"}, "lut": {"N": "1"}, "sts": {"M": {}}, "entityType": {"S": "WORKER_METRIC_STATS"}}"#;
     assert_eq!(Lease::decode(&item(leader)).unwrap(), None);
     assert_eq!(Lease::decode(&item(worker)).unwrap(), None);

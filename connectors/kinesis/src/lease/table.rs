@@ -56,7 +56,7 @@ pub enum Ensured {
 #[derive(Debug, Clone, PartialEq)]
 pub enum TableRow {
     /// A lease.
-    Lease(Lease),
+    Lease(Box<Lease>),
     /// A row of another kind, which is left alone.
     Other(Item),
     /// A row that should be a lease and cannot be read; costs one row.
@@ -67,7 +67,7 @@ impl TableRow {
     /// Tells what kind of row an item is.
     pub fn from_item(item: Item) -> Self {
         match Lease::decode(&item) {
-            Ok(Some(lease)) => Self::Lease(lease),
+            Ok(Some(lease)) => Self::Lease(Box::new(lease)),
             Ok(None) => Self::Other(item),
             Err(error) => Self::Unreadable(error),
         }
@@ -95,3 +95,7 @@ pub enum Written {
     /// Not answered: it may be written, or be written yet.
     Unknown(Error),
 }
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -93,8 +93,7 @@ impl FleetWatch {
         let watched_since = *self.since.get_or_insert(now);
         let leader_moved = self.leader.is_some() && evidence.leader.is_some() && self.leader != evidence.leader;
         self.leader = evidence.leader.clone().or(self.leader.take());
-        let metrics_fresh =
-            evidence.metrics_at.is_some_and(|at| (now_millis / 1_000).saturating_sub(at) < METRICS_FRESH_SECONDS);
+        let metrics_fresh = evidence.metrics_at.is_some_and(|at| (now_millis / 1_000).saturating_sub(at) < METRICS_FRESH_SECONDS);
         // Leases that we or our peers own say nothing about a fleet of Java's.
         let lease_moved = leases
             .iter()

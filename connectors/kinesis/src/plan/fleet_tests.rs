@@ -38,7 +38,11 @@ fn a_fleet_at_rest_is_continued_after_one_failover_time() {
     let mut watch = FleetWatch::default();
     let start = Instant::now();
     // A legacy side table's key is `key`.
-    let rows = [row(&[("key", "Migration3.0"), ("cv", "CLIENT_VERSION_3X")]), row(&[("key", "Leader"), ("recordVersionNumber", "r1")]), metrics(3_600)];
+    let rows = [
+        row(&[("key", "Migration3.0"), ("cv", "CLIENT_VERSION_3X")]),
+        row(&[("key", "Leader"), ("recordVersionNumber", "r1")]),
+        metrics(3_600),
+    ];
     assert_eq!(judge(&mut watch, &rows, &[], &Scanner::default(), start), Verdict::Watching);
     assert_eq!(judge(&mut watch, &rows, &[], &Scanner::default(), start + FAILOVER), Verdict::Free);
 }

@@ -16,8 +16,7 @@ pub(crate) enum Gate {
 
 /// Looks at the parents of a shard in a table as it was seen.
 pub(crate) fn look(parents: &[ShardId], seen: &HashMap<ShardId, Lease>) -> Gate {
-    let unsettled: Vec<ShardId> =
-        parents.iter().filter(|parent| !seen.get(*parent).is_some_and(Lease::is_finished)).cloned().collect();
+    let unsettled: Vec<ShardId> = parents.iter().filter(|parent| !seen.get(*parent).is_some_and(Lease::is_finished)).cloned().collect();
     if unsettled.is_empty() { Gate::Open } else { Gate::Ask(unsettled) }
 }
 

@@ -224,5 +224,7 @@ proptest! {
 /// Whether the shard is `ancestor`, or comes from it through shards without leases.
 fn descends(shard: &Shard, ancestor: &ShardId, by_id: &HashMap<ShardId, Shard>, leased: &HashSet<ShardId>) -> bool {
     shard.id == *ancestor
-        || shard.parents().any(|parent| !leased.contains(parent) && by_id.get(parent).is_some_and(|parent| descends(parent, ancestor, by_id, leased)))
+        || shard
+            .parents()
+            .any(|parent| !leased.contains(parent) && by_id.get(parent).is_some_and(|parent| descends(parent, ancestor, by_id, leased)))
 }

@@ -97,7 +97,10 @@ fn one_lease_at_a_time_is_stolen_from_who_has_most() {
         ["a", "b", "c", "d"].map(|id| owned(id, Some("rich"), 1)).into_iter().chain([owned("e", Some("poor"), 1)]).collect();
     let plan = plan_now(&leases, &[], &seen(&leases, now), now);
     assert_eq!(plan.steal.len(), 1);
-    assert!(sorted(&leases.iter().filter(|lease| lease.owner.as_deref() == Some("rich")).map(|lease| lease.shard.clone()).collect::<Vec<_>>()).contains(&plan.steal[0].as_str()));
+    assert!(
+        sorted(&leases.iter().filter(|lease| lease.owner.as_deref() == Some("rich")).map(|lease| lease.shard.clone()).collect::<Vec<_>>())
+            .contains(&plan.steal[0].as_str())
+    );
 }
 
 #[test]
@@ -108,7 +111,8 @@ fn nothing_is_stolen_while_something_is_free_or_the_share_is_reached() {
     let even = [owned("a", Some("x"), 1), owned("b", Some("me"), 1)];
     assert!(plan_now(&even, &["b"], &seen(&even, now), now).steal.is_empty());
     // Two workers have two each of five: the fifth is ours, and one more is not worth a move.
-    let three = [owned("a", Some("x"), 1), owned("b", Some("x"), 1), owned("c", Some("y"), 1), owned("d", Some("y"), 1), owned("e", Some("me"), 1)];
+    let three =
+        [owned("a", Some("x"), 1), owned("b", Some("x"), 1), owned("c", Some("y"), 1), owned("d", Some("y"), 1), owned("e", Some("me"), 1)];
     assert!(plan_now(&three, &["e"], &seen(&three, now), now).steal.is_empty());
 }
 

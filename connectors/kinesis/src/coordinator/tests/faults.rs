@@ -22,9 +22,11 @@ async fn play(faults: HashMap<u64, Fault>, seed: u64) {
     let (stream, table) = (Stream::with_shards(3), new_table());
     let first_faults = faults.clone();
     // The start is spared: it ends with an error and begins again, which others test.
-    table.set_hook(move |operation| {
-        if operation.kind == OperationKind::Table { None } else { first_faults.get(&operation.number).cloned() }
-    });
+    table.set_hook(
+        move |operation| {
+            if operation.kind == OperationKind::Table { None } else { first_faults.get(&operation.number).cloned() }
+        },
+    );
     let setup = Setup::new(&stream, &table).seeded(seed);
     let mut first = begin(&setup).await;
     let mut second = begin(&setup.seeded(seed + 1)).await;

@@ -2,6 +2,7 @@
 
 use super::world::{FAILOVER, Setup, Stream, new_table, soon, until};
 use crate::lease::{Fault, OperationKind};
+use aws_sdk_dynamodb::types::AttributeValue;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -135,6 +136,26 @@ async fn a_shard_that_fails_is_started_again_after_growing_pauses_and_its_error_
     assert_eq!(errors.len(), 5);
     assert_eq!(errors[0].shard.as_ref().unwrap().as_str(), SHARD_0);
     assert_eq!(table.lease(SHARD_0).unwrap().owner_switches, 0, "the lease was kept all the time");
+    coordinator.stop(soon()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_was_stolen_while_its_shard_waited_is_not_started_on_an_old_belief() {
+    let (stream, table) = (Stream::with_shards(1), new_table());
+    stream.fail_starts(SHARD_0, 3);
+    let (_, mut coordinator) = Setup::new(&stream, &table).start().await.unwrap();
+    // It failed three times and waits for two to four seconds; somebody takes the lease right after its renewal.
+    until("it failed three times", || stream.starts_of(SHARD_0).len() == 3).await;
+    let row = table.lease(SHARD_0).unwrap();
+    let mut item = row.encode();
+    item.insert("leaseOwner".to_owned(), AttributeValue::S("another".to_owned()));
+    item.insert("leaseCounter".to_owned(), AttributeValue::N((row.counter + 1).to_string()));
+    let stolen = Instant::now();
+    table.put(item);
+    sleep(Duration::from_millis(4_200)).await;
+    assert!(stolen.elapsed() < FAILOVER);
+    assert_eq!(stream.starts_of(SHARD_0).len(), 3, "it was started although another had the lease");
+    assert_eq!(coordinator.status().leases_held(), 0);
     coordinator.stop(soon()).await;
 }
 

@@ -3,9 +3,10 @@
 use super::world::{FAILOVER, NOW, Setup, Stream, new_table, soon, until};
 use crate::config::InitialPosition;
 use crate::ids::{Checkpoint, HashRange};
-use crate::lease::{Item, StartMoment};
+use crate::lease::{Fault, Item, LeaseTable, OperationKind, StartMoment};
 use aws_sdk_dynamodb::types::AttributeValue;
 use connector_sdk::ErrorKind;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -100,8 +101,7 @@ async fn a_crash_between_the_second_and_third_row_keeps_the_moment_of_the_first(
 async fn a_latest_row_of_javas_gets_the_moment_in_the_take() {
     let (stream, table) = (Stream::with_shards(1), new_table());
     table.put(java_row("shardId-000000000000", "LATEST"));
-    let (_, mut coordinator) =
-        Setup { initial_position: InitialPosition::Latest, ..Setup::new(&stream, &table) }.start().await.unwrap();
+    let (_, mut coordinator) = Setup { initial_position: InitialPosition::Latest, ..Setup::new(&stream, &table) }.start().await.unwrap();
     until("it runs", || stream.running() == 1).await;
     let row = table.lease("shardId-000000000000").unwrap();
     assert_eq!(row.pulsar_connect.unwrap().start, Some(StartMoment::Latest(NOW)));
@@ -236,9 +236,48 @@ async fn a_stop_that_cannot_reach_the_table_says_what_it_left() {
     let (stream, table) = (Stream::with_shards(1), new_table());
     let (_, mut coordinator) = Setup::new(&stream, &table).start().await.unwrap();
     until("it runs", || stream.running() == 1).await;
-    table.set_hook(|_| Some(crate::lease::Fault::LostBefore));
+    table.set_hook(|_| Some(Fault::LostBefore));
     let began = Instant::now();
     let summary = coordinator.stop(began + Duration::from_secs(4)).await;
     assert!(began.elapsed() <= Duration::from_secs(5));
     assert!(summary.troubles.iter().any(|trouble| trouble.contains("shardId-000000000000")), "{:?}", summary.troubles);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_take_that_landed_after_it_was_given_up_is_given_away_at_the_stop() {
+    let (stream, table) = (Stream::with_shards(1), new_table());
+    let mut takes = 0;
+    table.set_hook(move |operation| {
+        takes += u64::from(operation.kind == OperationKind::Update);
+        // Not there yet when it is looked for, and there at the operation after that.
+        (operation.kind == OperationKind::Update && takes == 1).then_some(Fault::Late(1))
+    });
+    let (worker, mut coordinator) = Setup::new(&stream, &table).start().await.unwrap();
+    until("the take failed and landed", || table.leases()[0].owner.as_ref() == Some(&worker)).await;
+    assert_eq!(coordinator.status().leases_held(), 0);
+    coordinator.stop(soon()).await;
+    assert_eq!(table.leases()[0].owner, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_workers_that_begin_together_mean_the_same_moment_by_latest() {
+    let (stream, table) = (Stream::with_shards(2), new_table());
+    let setup = Setup { initial_position: InitialPosition::Latest, ..Setup::new(&stream, &table) };
+    let (_, coordinator) = setup.start().await.unwrap();
+    drop(coordinator);
+    // One row was created by another worker, whose first listing was earlier.
+    let both = new_table();
+    for (index, mut item) in table.items().into_iter().enumerate() {
+        let moment = NOW - if index == 0 { 3_000 } else { 0 };
+        let text = item["pulsarConnect"].as_s().unwrap().replace(&NOW.to_string(), &moment.to_string());
+        item.insert("pulsarConnect".to_owned(), AttributeValue::S(text));
+        item.remove("leaseOwner");
+        both.put(item);
+    }
+    let (_, mut coordinator) = Setup { table: Arc::clone(&both) as Arc<dyn LeaseTable>, ..setup }.seeded(2).start().await.unwrap();
+    until("both run", || stream.running() == 2).await;
+    for row in both.leases() {
+        assert_eq!(row.pulsar_connect.unwrap().start, Some(StartMoment::Latest(NOW - 3_000)));
+    }
+    coordinator.stop(soon()).await;
 }

@@ -2,7 +2,9 @@
 //! judges what it sees.
 
 use crate::config::{Application, BillingMode, InitialPosition, LeaseSettings, MetricsLevel};
-use crate::coordinator::{Coordinator, CoordinatorDeps, CoordinatorSettings, RunningShard, ShardEnd, ShardRunner, Stopped, worker_identifier};
+use crate::coordinator::{
+    Coordinator, CoordinatorDeps, CoordinatorSettings, RunningShard, ShardEnd, ShardRunner, Stopped, worker_identifier,
+};
 use crate::ids::{Checkpoint, HashRange, Position, SequenceNumber, ShardId};
 use crate::lease::{HeldLease, LeaseTable, MemoryTable, Progress, StoreError};
 use crate::metrics::Facts;
@@ -293,12 +295,8 @@ impl ShardRunner for Readers {
 impl Reader {
     async fn store(&mut self) -> Result<(), StoreError> {
         let sequence = SequenceNumber::parse(self.position.to_string()).unwrap();
-        let progress = Progress {
-            checkpoint: Checkpoint::At(Position { sequence, sub: 0 }),
-            ordinal: self.position,
-            caught_up_at: None,
-            start: None,
-        };
+        let progress =
+            Progress { checkpoint: Checkpoint::At(Position { sequence, sub: 0 }), ordinal: self.position, caught_up_at: None, start: None };
         self.lease.store(progress).await?;
         self.unstored = false;
         self.stream.stored(self.lease.shard(), self.position);
@@ -401,8 +399,7 @@ impl Setup {
 
     pub(super) async fn start(&self) -> Result<(ByteString, Coordinator), Error> {
         let random = Random::seeded(self.seed);
-        let identity =
-            Identity { tenant: "public".into(), namespace: "default".into(), name: self.name.into(), instance: 0, instances: 1 };
+        let identity = Identity { tenant: "public".into(), namespace: "default".into(), name: self.name.into(), instance: 0, instances: 1 };
         let worker = worker_identifier(&identity, self.worker_identifier, &random);
         let runner = Readers { stream: Arc::clone(&self.stream), worker: worker.clone() };
         let deps = CoordinatorDeps {
