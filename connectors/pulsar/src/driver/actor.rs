@@ -347,7 +347,7 @@ impl Actor {
             Event::Refused(refused) => {
                 let from_dead_letters = !self.is_main(refused.producer);
                 let topic = self.machine.topic_of(refused.producer).to_string();
-                let charge = refused.charge;
+                let (producer, charge) = (refused.producer, refused.charge);
                 match self.policy.judge(&topic, *refused, from_dead_letters, &self.shared.facts) {
                     Fate::Decided => self.machine.release(charge),
                     Fate::DeadLetter(letter) => {
@@ -355,6 +355,7 @@ impl Actor {
                         self.dead_letter(now, record, duty, charge);
                     }
                 }
+                self.machine.judged(now, producer);
             }
         }
     }

@@ -172,6 +172,8 @@ struct World {
     wire: VecDeque<(ConnectionId, Bytes)>,
     connecting: Vec<ConnectionId>,
     refused: Vec<u64>,
+    /// Whether a refused record stops its partition.
+    fails: bool,
     seen: Arc<Seen>,
     freed: Charge,
     facts: Arc<Facts>,
@@ -192,6 +194,7 @@ impl World {
             wire: VecDeque::new(),
             connecting: Vec::new(),
             refused: Vec::new(),
+            fails: false,
             seen: Arc::new(Seen::default()),
             freed: Charge::default(),
             facts,
@@ -231,8 +234,15 @@ impl World {
                 Action::Event(Event::Refused(refused)) => {
                     let number = std::str::from_utf8(&refused.record.value[..8]).unwrap().parse().unwrap();
                     self.refused.push(number);
-                    refused.duty.handle.ack();
+                    if self.fails {
+                        // The owner stops the partition: its lease's fence falls.
+                        self.seen.fenced.store(true, Ordering::Relaxed);
+                        refused.duty.handle.give_back();
+                    } else {
+                        refused.duty.handle.ack();
+                    }
                     self.machine.release(refused.charge);
+                    self.machine.judged(now, refused.producer);
                 }
                 Action::Event(_) => {}
             }
@@ -594,6 +604,26 @@ fn a_refused_batch_goes_again_singly_and_only_the_culprit_is_judged() {
     assert_eq!(world.refused, [2]);
     assert_eq!(world.stored("a"), [0, 1, 3, 4, 5]);
     assert_eq!(world.seen.settled.lock().unwrap().len(), 6);
+}
+
+/// The verdict comes after the machine has gone on to what is due next: nothing behind the culprit may be on the wire by then.
+#[test]
+fn nothing_behind_a_refused_record_is_written_before_its_fate_is_decided() {
+    // Beyond what the broker told when connecting, and beyond what the topic takes, which a refusal tells.
+    for (size, largest) in [(6_000, None), (1_000, Some(600))] {
+        let (mut world, producer) = ready_world();
+        world.fails = true;
+        world.model.largest = largest;
+        world.append(producer, 0, 10);
+        world.quiesce();
+        for (number, size) in [(1, size), (2, 10), (3, 10), (4, 10), (5, 10), (6, 10), (7, 10)] {
+            world.append(producer, number, size);
+        }
+        world.quiesce();
+        assert_eq!(world.refused, [1]);
+        assert_eq!(world.stored("a"), [0], "records behind the refused one were stored");
+        assert_eq!(world.seen.given_back.lock().unwrap().len(), 7);
+    }
 }
 
 #[test]

@@ -58,6 +58,8 @@ pub(super) struct Producer {
     pub(super) blocked: bool,
     /// It is on the machine's list of producers with news.
     pub(super) dirty: bool,
+    /// Refused records whose fate the owner has not decided: nothing is written meanwhile.
+    pub(super) judging: u32,
 }
 
 impl Producer {
@@ -80,6 +82,7 @@ impl Producer {
             accepted: 0,
             resolved: 0,
             blocked: false,
+            judging: 0,
             dirty: false,
         }
     }

@@ -35,6 +35,10 @@ impl Machine {
             producer.due = None;
             return Next::Wait;
         };
+        // The verdict on a refused record may stop all that lies behind it.
+        if producer.judging > 0 {
+            return Next::Wait;
+        }
         // Behind an entry that goes alone nothing is written until it is answered; what is collected goes on filling.
         let largest = producer.largest;
         let alone = |entry: &Entry| entry.oversize || entry.size > largest;
@@ -172,8 +176,16 @@ impl Machine {
             duty.handle.give_back();
             return;
         }
+        self.producer_mut(id).judging += 1;
         let refused = Refused { producer: id, record, duty, charge, error, too_large };
         self.event(Event::Refused(Box::new(refused)));
+    }
+
+    /// The owner has decided the fate of one refused record of this producer: what lies behind it goes on.
+    pub fn judged(&mut self, now: Now, id: ProducerId) {
+        let producer = self.producer_mut(id);
+        producer.judging = producer.judging.saturating_sub(1);
+        self.send(now, id);
     }
 
     /// Frees what a refused record was charged for, once its fate is decided without another send.
