@@ -173,7 +173,12 @@ impl Stream {
         }
         let played = state.shards.get_mut(shard).unwrap();
         played.reader = Some((worker.clone(), Instant::now()));
-        let stored = played.stored;
+        let (stored, published) = (played.stored, played.published);
+        // A store whose reply was lost is known from here on.
+        played.stored = stored.max(from);
+        if from > published {
+            state.faults.push(format!("{shard} begins after {from}, and only {published} went out"));
+        }
         if from < stored {
             state.faults.push(format!("{shard} begins at {from}, and {stored} was stored"));
         }
