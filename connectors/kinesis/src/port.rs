@@ -154,6 +154,10 @@ pub trait Retrieval: Send {
     /// The next answer. Cancel-safe. Throttling, expired iterators, the end of a subscription and broken connections are this
     /// trait's own business and never skip or repeat a record.
     fn fetch(&mut self) -> BoxFuture<'_, Result<Fetched, FetchError>>;
+
+    /// Nothing will be fetched for a while: what stands unread on a connection is let go of. The next fetch goes on behind the last
+    /// answer.
+    fn rest(&mut self) {}
 }
 
 /// Opens shards for reading; knows whether by polling or by enhanced fan-out.

@@ -123,6 +123,11 @@ impl Retrieval for SubscribedShard {
     fn fetch(&mut self) -> BoxFuture<'_, Result<Fetched, FetchError>> {
         Box::pin(self.next())
     }
+
+    fn rest(&mut self) {
+        self.wanted = self.stream.as_ref().and_then(|stream| stream.announced).or(self.wanted);
+        (self.stream, self.subscribing, self.held) = (None, None, None);
+    }
 }
 
 impl SubscribedShard {

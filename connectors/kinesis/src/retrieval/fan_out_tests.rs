@@ -181,3 +181,17 @@ async fn a_dropped_wait_does_not_waste_its_subscription() {
     assert_eq!(records_of(&mut *retrieval).await.records.len(), 3);
     assert_eq!(shard.state().subscriptions.len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_rest_lets_go_of_the_connection_and_goes_on_behind_the_last_answer() {
+    let shard = ScriptedShard::new(&[10; 4], false);
+    shard.state().chunk = 2;
+    let share = ByteBudget::new(64 << 20).share();
+    let mut retrieval = open(&shard, StartAt::TrimHorizon, &share);
+    let first = records_of(&mut *retrieval).await;
+    retrieval.rest();
+    drop(first);
+    assert_eq!(share.held(), 0, "nothing is held for what was announced");
+    assert_eq!(records_of(&mut *retrieval).await.records.len(), 2);
+    assert_eq!(shard.state().subscriptions[1].1, StartAt::After(sequence(2)));
+}

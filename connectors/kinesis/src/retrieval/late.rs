@@ -42,4 +42,10 @@ impl Retrieval for LateShard {
             self.shard.as_mut().expect("it was opened by the first fetch").fetch().await
         })
     }
+
+    fn rest(&mut self) {
+        if let Some(shard) = &mut self.shard {
+            shard.rest();
+        }
+    }
 }

@@ -25,6 +25,8 @@ use tracing::{error, info, warn};
 
 /// How long a shard whose reading failed waits for what is on its way, before it is opened again.
 const SEE_THROUGH: Duration = Duration::from_secs(10);
+/// How long a subscription may stand unread because what was read before it waits for the publisher.
+const UNREAD: Duration = Duration::from_secs(5);
 /// The most records handed on at once: what one place in the queue holds.
 const BATCH: usize = 1_000;
 
@@ -76,6 +78,8 @@ struct Consumer {
     /// When the service last said that there is no more.
     tip_seen_at: Option<u64>,
     warned_of_lag: bool,
+    /// Until when what waits for the publisher may leave the retrieval unread; none once it rests, and while nothing waits.
+    unread_until: Option<Instant>,
     parked: Option<ParkedShard>,
 }
 
@@ -108,6 +112,7 @@ impl Consumer {
             stored_through: None,
             tip_seen_at: None,
             warned_of_lag: false,
+            unread_until: None,
             parked: None,
             lease,
             deps,
@@ -151,6 +156,7 @@ impl Consumer {
                     // The instance is closing: nothing more is handed on, the stop is about to come.
                     None => { self.waiting.clear(); self.retrieval = None; }
                 },
+                () = sleep_until(self.unread_until.unwrap_or_else(Instant::now)), if self.unread_until.is_some() && !may_fetch => self.rest(),
                 fetched = fetch(&mut self.retrieval), if may_fetch => match fetched {
                     Ok(fetched) => self.take(fetched),
                     // The retrieval leaves it alone for a moment; it is never answered with LATEST.
@@ -159,6 +165,14 @@ impl Consumer {
                 },
             }
             self.show();
+        }
+    }
+
+    /// The publisher is blocked: what the service has pushed meanwhile is not kept on the connection.
+    fn rest(&mut self) {
+        self.unread_until = None;
+        if let Some(retrieval) = &mut self.retrieval {
+            retrieval.rest();
         }
     }
 
@@ -180,6 +194,7 @@ impl Consumer {
         // The bytes pass from the answer to its records, each freed when it resolves.
         reservation.settle(cost);
         self.line_up(items);
+        self.unread_until = (!self.waiting.is_empty()).then(|| Instant::now() + UNREAD);
         if end {
             self.retrieval = None;
             self.children = Some(children);
@@ -199,7 +214,7 @@ impl Consumer {
         for item in items {
             match item {
                 Item::Message(record, _) => {
-                    records.push(*record);
+                    records.push(record);
                     if records.len() == BATCH {
                         let full = std::mem::replace(&mut records, Vec::with_capacity(BATCH));
                         self.add(full, &mut all);

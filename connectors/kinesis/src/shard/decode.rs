@@ -24,7 +24,7 @@ pub(super) struct Place {
 /// What came out of Kinesis records, in order.
 pub(super) enum Item {
     /// A message.
-    Message(Box<Record>, Place),
+    Message(Record, Place),
     /// Nothing to publish: an aggregate that is empty or belongs to another shard; settled as a whole.
     Nothing(Place),
 }
@@ -55,7 +55,7 @@ impl Decoder {
     }
 
     /// Decodes one Kinesis record into `items`.
-    pub(super) fn decode(&mut self, raw: RawRecord, millis_behind: u64, items: &mut Vec<Item>) {
+    pub(super) fn decode(&mut self, mut raw: RawRecord, millis_behind: u64, items: &mut Vec<Item>) {
         let covered_sub = match self.covered.as_ref().map(|covered| (raw.sequence.cmp(&covered.sequence), covered.sub)) {
             Some((Ordering::Less, _)) => return,
             Some((Ordering::Equal, sub)) => Some(sub),
@@ -73,8 +73,9 @@ impl Decoder {
         match deaggregate(&raw, self.range) {
             Deaggregated::Raw => {
                 if !is_covered(0) {
-                    let record = self.message(&raw, raw.partition_key.clone(), raw.data.clone(), 0, millis_behind);
-                    items.push(Item::Message(Box::new(record), place(0)));
+                    let data = std::mem::take(&mut raw.data);
+                    let record = self.message(&raw, raw.partition_key.clone(), data, 0, millis_behind);
+                    items.push(Item::Message(record, place(0)));
                 }
             }
             Deaggregated::Discarded | Deaggregated::Empty => {
@@ -86,7 +87,7 @@ impl Decoder {
                 for user in records {
                     if !is_covered(user.sub) {
                         let record = self.message(&raw, user.partition_key, user.data, user.sub, millis_behind);
-                        items.push(Item::Message(Box::new(record), place(user.sub)));
+                        items.push(Item::Message(record, place(user.sub)));
                     }
                 }
             }

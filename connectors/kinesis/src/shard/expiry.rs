@@ -69,7 +69,7 @@ pub(super) fn instant(millis: u64) -> String {
     let Some(at) = i64::try_from(millis).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok()) else {
         return millis.to_string();
     };
-    let format = if millis % 1_000 == 0 { "%Y-%m-%dT%H:%M:%SZ" } else { "%Y-%m-%dT%H:%M:%S.%3fZ" };
+    let format = if millis.is_multiple_of(1_000) { "%Y-%m-%dT%H:%M:%SZ" } else { "%Y-%m-%dT%H:%M:%S.%3fZ" };
     at.strftime(format).to_string()
 }
 

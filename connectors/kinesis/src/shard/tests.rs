@@ -33,6 +33,7 @@ enum Answer {
 struct Script {
     answers: Arc<Mutex<VecDeque<Answer>>>,
     opened_at: Arc<Mutex<Vec<StartAt>>>,
+    rests: Arc<Mutex<u32>>,
 }
 
 struct Scripted {
@@ -73,6 +74,10 @@ impl Retrieval for Scripted {
             let children = children.into_iter().map(|id| ChildShard { id: id.into(), parents: vec![SHARD.into()], range }).collect();
             Ok(Fetched { records, millis_behind, children, end, reservation })
         })
+    }
+
+    fn rest(&mut self) {
+        *self.script.rests.lock().unwrap() += 1;
     }
 }
 
@@ -297,4 +302,20 @@ async fn reading_that_cannot_go_on_sees_through_what_was_handed_out() {
     batch.handle.ack();
     assert!(matches!(world.shard.ended().await, ShardEnd::Failed(_)));
     assert_eq!(world.stored(), "2", "the next attempt begins behind it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_does_not_stand_unread_while_the_publisher_is_blocked() {
+    let many: Vec<u64> = (1..=2_500).collect();
+    let mut world = world(Guarantee::AtLeastOnce, "TRIM_HORIZON", vec![Answer::Records(many, 0), Answer::Records(vec![2_501], 0)]).await;
+    world.pass(3).await;
+    assert_eq!(*world.script.rests.lock().unwrap(), 0);
+    world.pass(9).await;
+    assert_eq!(*world.script.rests.lock().unwrap(), 1, "once, however long it lasts");
+    let mut seen = 0;
+    while let Some(batch) = world.batch().await {
+        seen += batch.records.len();
+        batch.handle.ack();
+    }
+    assert_eq!(seen, 2_501, "reading goes on where it rested");
 }
