@@ -34,6 +34,10 @@ struct State {
     failing: HashMap<ShardId, u32>,
     starts: Vec<(Instant, ByteString, ShardId)>,
     faults: Vec<String>,
+    /// Where it is looked up whose a lease is.
+    table: Option<Arc<MemoryTable>>,
+    /// Since when a worker publishes from a shard whose lease is not its own.
+    not_ours_since: HashMap<(ByteString, ShardId), Instant>,
     created_at: u64,
 }
 
@@ -44,8 +48,6 @@ struct Played {
     children: Vec<ChildShard>,
     published: u64,
     stored: u64,
-    /// Who began to read it last, and when.
-    reader: Option<(ByteString, Instant)>,
 }
 
 impl Stream {
@@ -77,7 +79,7 @@ impl Stream {
             starts_at: SequenceNumber::parse((number * 1_000_000).to_string()).unwrap(),
             closed: false,
         };
-        let played = Played { shard, length: None, children: Vec::new(), published: 0, stored: 0, reader: None };
+        let played = Played { shard, length: None, children: Vec::new(), published: 0, stored: 0 };
         state.shards.insert(id.clone(), played);
         id
     }
@@ -172,7 +174,6 @@ impl Stream {
             }
         }
         let played = state.shards.get_mut(shard).unwrap();
-        played.reader = Some((worker.clone(), Instant::now()));
         let (stored, published) = (played.stored, played.published);
         // A store whose reply was lost is known from here on.
         played.stored = stored.max(from);
@@ -203,11 +204,16 @@ impl Stream {
         }
         played.published = played.published.max(record);
         // A worker that lost its lease to another may go on until it learns of it, and no longer.
-        if let Some((reader, since)) = &played.reader
-            && reader != worker
-            && now.duration_since(*since) > FAILOVER
-        {
-            fault = Some(format!("{shard}: {worker} still publishes, {} ms after {reader} began", now.duration_since(*since).as_millis()));
+        let owned =
+            state.table.as_ref().and_then(|table| table.lease(shard.as_str())).is_some_and(|row| row.owner.as_ref() == Some(worker));
+        let key = (worker.clone(), shard.clone());
+        if owned {
+            state.not_ours_since.remove(&key);
+        } else {
+            let beyond = now.duration_since(*state.not_ours_since.entry(key).or_insert(now));
+            if beyond > FAILOVER {
+                fault = Some(format!("{shard}: {worker} still publishes, {} ms after the lease was another's", beyond.as_millis()));
+            }
         }
         state.faults.extend(fault);
         Some(record)
@@ -384,6 +390,7 @@ pub(super) struct Setup {
 
 impl Setup {
     pub(super) fn new(stream: &Arc<Stream>, table: &Arc<MemoryTable>) -> Self {
+        stream.state().table = Some(Arc::clone(table));
         Self {
             stream: Arc::clone(stream),
             table: Arc::clone(table) as Arc<dyn LeaseTable>,
