@@ -25,7 +25,7 @@ impl AckSink for Count {
         };
     }
 
-    fn is_fenced(&self) -> bool {
+    fn is_fenced(&self, _number: u64) -> bool {
         false
     }
 }

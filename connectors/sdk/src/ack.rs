@@ -7,6 +7,7 @@
 use crate::{AckTracker, Error, Fence, Share};
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
@@ -26,8 +27,9 @@ pub trait AckSink: Send + Sync {
     /// The records `numbers` have this outcome.
     fn resolve(&self, numbers: Range<u64>, outcome: Outcome);
 
-    /// Whether the right to these records is lost: nothing more of them may be put on a wire.
-    fn is_fenced(&self) -> bool;
+    /// Whether the record `number` may not be put on a wire any more: the right to it is lost, or it stands behind one that failed.
+    /// What holds for a number holds for all above it.
+    fn is_fenced(&self, number: u64) -> bool;
 }
 
 /// Decides the fate of consecutive records of one partition.
@@ -53,9 +55,18 @@ impl AckHandle {
         self.numbers.is_empty()
     }
 
-    /// Whether the right to these records is lost; they are then not to be written any more.
+    /// Whether none of its records may be written any more.
     pub fn is_fenced(&self) -> bool {
-        self.sink.as_ref().is_some_and(|sink| sink.is_fenced())
+        self.fences(self.numbers.start)
+    }
+
+    /// Whether some of its records, at least the last one, may not be written any more.
+    pub fn is_partly_fenced(&self) -> bool {
+        self.fences(self.numbers.end.saturating_sub(1).max(self.numbers.start))
+    }
+
+    fn fences(&self, number: u64) -> bool {
+        self.sink.as_ref().is_some_and(|sink| sink.is_fenced(number))
     }
 
     /// Takes the first `count` records out into a handle of their own.
@@ -129,11 +140,14 @@ impl fmt::Debug for AckHandle {
 
 /// One partition's tracker, shared between the source that hands records out and the handles that come back.
 ///
-/// Frees the byte budget as records resolve, remembers the first failure, and wakes the source at each change.
+/// Frees the byte budget as records resolve, remembers the first failure, and wakes the source at each change. What stands behind a
+/// failure is not written any more; what stands before it still is, so that the partition comes to a halt exactly at that record.
 pub struct Acknowledgements<P> {
     state: Mutex<State<P>>,
     share: Share,
     fence: Fence,
+    /// Records from this number on stand behind one that failed.
+    fenced_from: AtomicU64,
     changed: Notify,
 }
 
@@ -152,7 +166,8 @@ impl<P: Clone> State<P> {
 impl<P: Clone + Send + Sync + 'static> Acknowledgements<P> {
     /// For a partition whose records are charged to `share` and may be written while `fence` stands.
     pub fn new(share: Share, fence: Fence) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(State { tracker: AckTracker::default(), failure: None }), share, fence, changed: Notify::new() })
+        let state = Mutex::new(State { tracker: AckTracker::default(), failure: None });
+        Arc::new(Self { state, share, fence, fenced_from: AtomicU64::new(u64::MAX), changed: Notify::new() })
     }
 
     /// The partition's share of the byte budget.
@@ -234,7 +249,7 @@ impl<P: Clone + Send + Sync + 'static> AckSink for Acknowledgements<P> {
                     state.failure = Some((numbers.start, cause));
                 }
                 // At once, not when somebody has noticed: nothing behind a record that cannot be stored may overtake it.
-                self.fence.fall();
+                self.fenced_from.fetch_min(numbers.start.saturating_add(1), Ordering::AcqRel);
                 state.tracker.leave_open(numbers)
             }
         };
@@ -243,8 +258,8 @@ impl<P: Clone + Send + Sync + 'static> AckSink for Acknowledgements<P> {
         self.changed.notify_waiters();
     }
 
-    fn is_fenced(&self) -> bool {
-        self.fence.has_fallen()
+    fn is_fenced(&self, number: u64) -> bool {
+        number >= self.fenced_from.load(Ordering::Acquire) || self.fence.has_fallen()
     }
 }
 

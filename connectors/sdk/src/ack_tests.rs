@@ -55,6 +55,42 @@ fn nothing_behind_a_failure_may_be_written_any_more() {
 }
 
 #[test]
+fn what_stands_before_a_failure_is_still_written_until_the_right_is_lost() {
+    let budget = ByteBudget::new(1000);
+    let fence = Fence::new();
+    let acks = Acknowledgements::new(budget.share(), fence.clone());
+    acks.share().charge(5);
+    let mut all = acks.track((0..5).map(|position| (position, 1)));
+    let (first, second, culprit) = (all.split_to(1), all.split_to(1), all.split_to(1));
+    culprit.fail(Error::new(ErrorKind::Data, "too large"));
+    assert!(all.is_fenced() && !second.is_fenced() && !first.is_fenced());
+    let mut before = first;
+    before.try_merge(second).unwrap();
+    assert!(!before.is_partly_fenced());
+    before.split_to(1).ack();
+    assert_eq!(acks.watermark(), Some(0), "up to the record");
+    assert!(!fence.has_fallen(), "the right to the partition stays");
+    fence.fall();
+    assert!(before.is_fenced());
+}
+
+#[test]
+fn a_handle_across_a_failure_is_fenced_in_part() {
+    let budget = ByteBudget::new(1000);
+    let acks = acks(&budget, 4);
+    let mut all = acks.track((0..4).map(|position| (position, 1)));
+    let first = all.split_to(1);
+    assert!(!all.is_partly_fenced());
+    first.fail(Error::new(ErrorKind::Data, "too large"));
+    assert!(all.is_fenced() && all.is_partly_fenced());
+    let other = self::acks(&budget, 4);
+    let whole = other.track((0..4).map(|position| (position, 1)));
+    let sink: Arc<dyn crate::AckSink> = Arc::clone(&other) as _;
+    sink.resolve(2..3, crate::Outcome::Failed(Error::new(ErrorKind::Data, "too large")));
+    assert!(whole.is_partly_fenced() && !whole.is_fenced());
+}
+
+#[test]
 fn the_earliest_failure_is_the_one_that_counts() {
     let budget = ByteBudget::new(1000);
     let acks = acks(&budget, 5);

@@ -41,7 +41,7 @@ impl Duties {
     }
 
     pub(crate) fn any_fenced(&self) -> bool {
-        self.0.iter().any(|duty| duty.handle.is_fenced())
+        self.0.iter().any(|duty| duty.handle.is_partly_fenced())
     }
 
     pub(crate) fn all_fenced(&self) -> bool {

@@ -36,7 +36,7 @@ impl AckSink for Seen {
         }
     }
 
-    fn is_fenced(&self) -> bool {
+    fn is_fenced(&self, _number: u64) -> bool {
         self.fenced.load(Ordering::Relaxed)
     }
 }

@@ -1,6 +1,9 @@
 //! Records that cannot be stored, under each policy, by the broker's maximum and by a topic's own limit.
 
 use super::*;
+use crate::error::code;
+use crate::routing::{HashingScheme, Router};
+use connector_sdk::{Acknowledgements, ByteBudget, Fence};
 
 async fn run(cluster: &Cluster, choice: OnRecordError, sizes: &[usize]) -> (Publisher, Arc<Seen>) {
     let dead_letter_topic = Some("dead".to_owned());
@@ -119,4 +122,34 @@ async fn batches_shrink_to_what_the_topic_takes() {
     publish(&mut publisher, &seen, 5_000..6_000, 80).await;
     publisher.flush().await.unwrap();
     assert!(facts.entries.get() - entries <= 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_record_cuts_what_stands_behind_it_and_nothing_before_it() {
+    let cluster = Cluster::new();
+    cluster.state().partitions.insert("persistent://public/default/orders".into(), 2);
+    let mut publisher = connect(&cluster, settings()).await.unwrap();
+    let mut router = Router::new(HashingScheme::default(), None, 0, std::time::Instant::now());
+    let mut on = |partition: u32, number: u64, size: usize| {
+        let mut keys = (0..).map(|at| format!("key-{at}"));
+        keys.find_map(|key| {
+            let record = Record { key: Some(key.into()), ..record(number, size) };
+            (router.route(&record, 2, std::time::Instant::now()) == partition).then_some(record)
+        })
+        .unwrap()
+    };
+    let records = vec![on(1, 0, 10), on(0, 1, 200_000), on(1, 2, 10)];
+    // The second partition takes its time to open; the record that cannot be stored goes to the first.
+    cluster.state().open_errors = vec![(code::SERVICE_NOT_READY, "loading")];
+    let budget = ByteBudget::new(1_000_000);
+    let acks = Acknowledgements::new(budget.share(), Fence::new());
+    acks.share().charge(3);
+    let handle = acks.track((0..3_u64).map(|position| (position, 1)));
+    Sink::write(&mut publisher, Batch::new("shard-1".into(), records, handle)).await.unwrap();
+    let (at, _) = acks.failed().await;
+    assert_eq!((at, acks.watermark()), (1, None), "the record before it is still on its way");
+    publisher.flush().await.unwrap();
+    assert_eq!(acks.watermark(), Some(0), "up to the record");
+    assert_eq!(cluster.numbers("orders-partition-1"), [0]);
+    assert_eq!(publisher.facts().fenced_records.get(), 1);
 }
