@@ -86,7 +86,7 @@ impl Record {
 
 /// Records of one partition, in order, and the handle for all of them.
 #[derive(Debug)]
-#[must_use = "a dropped batch counts as failed"]
+#[must_use = "a dropped batch gives its records back unprocessed"]
 pub struct Batch {
     /// The partition they came from.
     pub partition: PartitionId,
