@@ -27,7 +27,12 @@ use clap::{Parser, Subcommand};
 
 use cell::{Cell, Pace};
 use figures::Figures;
+use mimalloc::MiMalloc;
 use programs::Programs;
+
+/// The product's own, so that the source with a null publisher is the product's too.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Records a second, CPU, memory, start and stop of the source, by polling and fan-out, on 1, 4 and 16 shards.
 #[derive(Debug, Parser)]
