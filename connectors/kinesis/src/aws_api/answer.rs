@@ -1,14 +1,14 @@
-//! From the JSON of an answer or an event to records. Each payload is decoded once, from the body straight into its own buffer.
+//! From the JSON of an answer or an event to records. Each payload is decoded once, from the body straight into its own buffer; keys and
+//! numbers, which are short and outlive it, share a few buffers.
 
 use crate::ids::{HashRange, SequenceNumber};
 use crate::port::{ChildShard, Encryption, RawRecord};
 use crate::retrieval::Event;
-use bytes::Bytes;
+use bytes::BytesMut;
 use bytestring::ByteString;
 use connector_sdk::Error;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, Visitor};
-use std::fmt;
+use std::borrow::Cow;
 
 /// What a GetRecords answer says.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) fn decoding_cost(length: u64) -> u64 {
 pub(super) fn records(body: &[u8]) -> Result<Records, Error> {
     let answer: WireAnswer = serde_json::from_slice(body).map_err(|error| unreadable("the answer", &error))?;
     Ok(Records {
-        records: answer.records.unwrap_or_default().into_iter().map(|WireRecord(record)| record).collect(),
+        records: raw("the answer", answer.records.unwrap_or_default())?,
         next_iterator: answer.next_shard_iterator.filter(|iterator| !iterator.is_empty()),
         millis_behind: behind(answer.millis_behind_latest),
         children: children(answer.child_shards)?,
@@ -44,7 +44,7 @@ pub(super) fn event(payload: &[u8]) -> Result<Event, Error> {
         None => None,
     };
     Ok(Event {
-        records: event.records.unwrap_or_default().into_iter().map(|WireRecord(record)| record).collect(),
+        records: raw("an event", event.records.unwrap_or_default())?,
         continuation,
         millis_behind: behind(event.millis_behind_latest),
         children: children(event.child_shards)?,
@@ -53,8 +53,9 @@ pub(super) fn event(payload: &[u8]) -> Result<Event, Error> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct WireAnswer {
-    records: Option<Vec<WireRecord>>,
+struct WireAnswer<'a> {
+    #[serde(borrow)]
+    records: Option<Vec<WireRecord<'a>>>,
     next_shard_iterator: Option<String>,
     millis_behind_latest: Option<i64>,
     child_shards: Option<Vec<WireChild>>,
@@ -62,8 +63,9 @@ struct WireAnswer {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct WireEvent {
-    records: Option<Vec<WireRecord>>,
+struct WireEvent<'a> {
+    #[serde(borrow)]
+    records: Option<Vec<WireRecord<'a>>>,
     continuation_sequence_number: Option<String>,
     millis_behind_latest: Option<i64>,
     child_shards: Option<Vec<WireChild>>,
@@ -85,33 +87,18 @@ struct WireRange {
     ending_hash_key: String,
 }
 
-struct WireRecord(RawRecord);
-
-impl<'de> Deserialize<'de> for WireRecord {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Fields {
-            sequence_number: String,
-            approximate_arrival_timestamp: Option<f64>,
-            data: Payload,
-            partition_key: String,
-            encryption_type: Option<EncryptionType>,
-        }
-        let fields = Fields::deserialize(deserializer)?;
-        let sequence = SequenceNumber::parse(ByteString::from(fields.sequence_number))
-            .ok_or_else(|| D::Error::custom("a sequence number that is not decimal"))?;
-        Ok(Self(RawRecord {
-            sequence,
-            partition_key: fields.partition_key.into(),
-            data: fields.data.0,
-            arrived_at: fields.approximate_arrival_timestamp.and_then(millis),
-            encryption: match fields.encryption_type {
-                Some(EncryptionType::Kms) => Encryption::Kms,
-                Some(EncryptionType::Other) | None => Encryption::None,
-            },
-        }))
-    }
+/// A record as it stands in the body; what is written there without escapes is not copied.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct WireRecord<'a> {
+    #[serde(borrow)]
+    sequence_number: Cow<'a, str>,
+    approximate_arrival_timestamp: Option<f64>,
+    #[serde(borrow)]
+    data: Cow<'a, str>,
+    #[serde(borrow)]
+    partition_key: Cow<'a, str>,
+    encryption_type: Option<EncryptionType>,
 }
 
 #[derive(Deserialize)]
@@ -122,25 +109,50 @@ enum EncryptionType {
     Other,
 }
 
-/// A payload, from base64.
-struct Payload(Bytes);
+fn raw(what: &str, records: Vec<WireRecord<'_>>) -> Result<Vec<RawRecord>, Error> {
+    let wrong = |how: &str| Error::transient(format!("{what} could not be read: {how}"));
+    let mut texts = Texts::new(records.iter().map(|record| record.sequence_number.len() + record.partition_key.len()).sum());
+    let mut read = Vec::with_capacity(records.len());
+    for record in records {
+        let sequence = texts.keep(&record.sequence_number);
+        let data = base64_simd::STANDARD.decode_to_vec(record.data.as_bytes()).map_err(|_| wrong("a payload that is not base64"))?;
+        read.push(RawRecord {
+            sequence: SequenceNumber::parse(sequence).ok_or_else(|| wrong("a sequence number that is not decimal"))?,
+            partition_key: texts.keep(&record.partition_key),
+            data: data.into(),
+            arrived_at: record.approximate_arrival_timestamp.and_then(millis),
+            encryption: match record.encryption_type {
+                Some(EncryptionType::Kms) => Encryption::Kms,
+                Some(EncryptionType::Other) | None => Encryption::None,
+            },
+        });
+    }
+    Ok(read)
+}
 
-impl<'de> Deserialize<'de> for Payload {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FromBase64;
-        impl Visitor<'_> for FromBase64 {
-            type Value = Payload;
+/// Short texts side by side in buffers that live until the last of their texts is dropped. So a buffer is small: one record that waits
+/// long holds no more than the texts of a few neighbours.
+struct Texts {
+    buffer: BytesMut,
+    /// Bytes that are still to come.
+    left: usize,
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a payload in base64")
-            }
+impl Texts {
+    /// The largest buffer: the texts of about fifty records.
+    const BUFFER: usize = 4 * 1024;
 
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Payload, E> {
-                let data = base64_simd::STANDARD.decode_to_vec(text).map_err(|_| E::custom("a payload that is not base64"))?;
-                Ok(Payload(data.into()))
-            }
+    fn new(total: usize) -> Self {
+        Self { buffer: BytesMut::new(), left: total }
+    }
+
+    fn keep(&mut self, text: &str) -> ByteString {
+        if self.buffer.capacity() < text.len() {
+            self.buffer = BytesMut::with_capacity(self.left.min(Self::BUFFER).max(text.len()));
         }
-        deserializer.deserialize_str(FromBase64)
+        self.left = self.left.saturating_sub(text.len());
+        self.buffer.extend_from_slice(text.as_bytes());
+        ByteString::try_from(self.buffer.split().freeze()).expect("it was text before")
     }
 }
 

@@ -6,11 +6,13 @@
 use super::body::TakenBody;
 use aws_smithy_eventstream::frame::read_message_from;
 use aws_smithy_types::event_stream::Message;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use connector_sdk::Error;
 
 /// Lengths of the whole and of the headers, and their checksum.
 const PRELUDE: usize = 12;
+/// At the end, over all that is before it.
+const CHECKSUM: usize = 4;
 /// More than any event of the service: a length beyond it is damage.
 const LARGEST_FRAME: usize = 32 << 20;
 
@@ -72,7 +74,7 @@ impl Frames {
             std::mem::take(&mut self.partial).freeze()
         };
         self.announced = None;
-        read_message_from(whole).map_err(|error| Error::transient(format!("a frame of the subscription is damaged: {error}")))
+        message(&whole)
     }
 
     /// Moves what is there into the beginning of the frame, up to `length` of it.
@@ -86,10 +88,35 @@ fn frame_length(mut prelude: &[u8]) -> Result<usize, Error> {
     let sum = crc32fast::hash(&prelude[..8]);
     let length = prelude.get_u32() as usize;
     prelude.advance(4);
-    if prelude.get_u32() != sum || !(PRELUDE + 4..=LARGEST_FRAME).contains(&length) {
+    if prelude.get_u32() != sum || !(PRELUDE + CHECKSUM..=LARGEST_FRAME).contains(&length) {
         return Err(Error::transient("the head of a frame of the subscription is damaged"));
     }
     Ok(length)
+}
+
+/// Checks a frame and reads its headers; the payload stays where it is. (The reader of the AWS crates would copy it: so it is given a
+/// frame of the headers alone.)
+fn message(whole: &Bytes) -> Result<Message, Error> {
+    let damaged = || Error::transient("a frame of the subscription is damaged");
+    let (body, mut sum) = whole.split_at(whole.len() - CHECKSUM);
+    if crc32fast::hash(body) != sum.get_u32() {
+        return Err(damaged());
+    }
+    let headers_length = (&whole[4..8]).get_u32();
+    let headers_end = PRELUDE + headers_length as usize;
+    let headers = body.get(PRELUDE..headers_end).ok_or_else(damaged)?;
+    let mut alone = BytesMut::with_capacity(headers_end + CHECKSUM);
+    alone.put_u32(frame_size(headers_end + CHECKSUM));
+    alone.put_u32(headers_length);
+    alone.put_u32(crc32fast::hash(&alone));
+    alone.put_slice(headers);
+    alone.put_u32(crc32fast::hash(&alone));
+    let read = read_message_from(alone).map_err(|error| Error::transient(format!("a frame of the subscription is damaged: {error}")))?;
+    Ok(Message::new_from_parts(read.headers().to_vec(), whole.slice(headers_end..body.len())))
+}
+
+fn frame_size(size: usize) -> u32 {
+    u32::try_from(size).expect("a frame's parts are below the largest frame")
 }
 
 fn cut() -> Error {
