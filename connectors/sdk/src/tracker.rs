@@ -30,13 +30,14 @@ pub struct AckTracker<P> {
     entries: VecDeque<Entry<P>>,
     watermark: Option<P>,
     settled: u64,
+    ahead: u64,
     pending: u64,
     pending_bytes: u64,
 }
 
 impl<P> Default for AckTracker<P> {
     fn default() -> Self {
-        Self { front: 0, entries: VecDeque::new(), watermark: None, settled: 0, pending: 0, pending_bytes: 0 }
+        Self { front: 0, entries: VecDeque::new(), watermark: None, settled: 0, ahead: 0, pending: 0, pending_bytes: 0 }
     }
 }
 
@@ -57,6 +58,7 @@ impl<P> AckTracker<P> {
             let entry = self.entries.pop_front().expect("the front was just seen");
             self.front += 1;
             self.settled += 1;
+            self.ahead -= 1;
             self.watermark = Some(entry.position);
         }
         freed
@@ -75,6 +77,7 @@ impl<P> AckTracker<P> {
             let Some(entry) = self.entries.get_mut(index as usize) else { continue };
             if entry.state == State::Pending {
                 entry.state = state;
+                self.ahead += u64::from(state == State::Settled);
                 freed += entry.bytes;
                 self.pending -= 1;
                 self.pending_bytes -= entry.bytes;
@@ -110,7 +113,7 @@ impl<P> AckTracker<P> {
 
     /// Records settled beyond the watermark: a restart would read them again.
     pub fn settled_ahead(&self) -> u64 {
-        self.entries.iter().filter(|entry| entry.state == State::Settled).count() as u64
+        self.ahead
     }
 
     /// Whether everything ever tracked is settled.
