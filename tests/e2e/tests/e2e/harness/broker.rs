@@ -169,12 +169,6 @@ impl Broker {
         printed.expect("the broker has a key").trim().to_owned()
     }
 
-    /// What the admin API tells at `path`, or why it does not.
-    pub(crate) async fn ask(&self, path: &str) -> String {
-        let answer = http::call("GET", &format!("{}/admin/v2/{path}", self.admin), &[], b"").await;
-        answer.map_or_else(|error| format!("{error:#}"), |answer| answer.text().trim().to_owned())
-    }
-
     /// One call of the admin API, tried until the broker takes it: a new broker loads its parts one by one.
     pub(crate) async fn administer(&self, method: &str, path: &str, body: &str) {
         let url = format!("{}/admin/v2/{path}", self.admin);

@@ -44,10 +44,17 @@ pub(crate) struct Message {
 }
 
 impl Message {
+    fn is_no_probe(&self) -> bool {
+        self.key.as_deref() != Some(PROBE)
+    }
+
     pub(crate) fn property(&self, name: &str) -> Option<&str> {
         self.properties.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
+
+/// The key of messages that a test sent itself.
+const PROBE: &str = "probe";
 
 type Client = Consumer<Vec<u8>, TokioExecutor>;
 
@@ -124,7 +131,7 @@ impl Topic {
                 let message =
                     next.expect("a message that is there arrives in time").expect("the client reads").expect("a topic does not end");
                 let id = message.message_id().clone();
-                messages.push(taken(partition, message));
+                messages.extend(Some(taken(partition, message)).filter(Message::is_no_probe));
                 let at = |id: &pulsar::message::proto::MessageIdData| (id.ledger_id, id.entry_id, id.batch_index.unwrap_or(-1));
                 if at(&id) >= at(&last) {
                     break;
@@ -132,6 +139,19 @@ impl Topic {
             }
         }
         messages
+    }
+
+    /// Sends messages of `size` bytes until the topic refuses one: so long a limit takes to come into force. Readers leave them out.
+    pub(crate) async fn probe_until_refused(&self, size: usize) {
+        let client = Pulsar::builder(&self.broker.url, TokioExecutor).build().await.expect("the broker runs");
+        let mut producer = client.producer().with_topic(&self.name).build().await.expect("the topic takes a producer");
+        until(&format!("`{}` to refuse {size} bytes", self.name), PATIENCE, async || {
+            let probe = pulsar::producer::Message { payload: vec![0; size], partition_key: Some(PROBE.to_owned()), ..Default::default() };
+            let Ok(receipt) = producer.send_non_blocking(probe).await else { return Ok(()) };
+            receipt.await.map_or(Ok(()), |_| Err("it was taken"))
+        })
+        .await;
+        producer.close().await.expect("the producer closes");
     }
 
     /// The first `count` messages, read by Pulsar's own Java client.
@@ -152,7 +172,8 @@ impl Topic {
             let (mut consumer, got) = (self.consumer(partition).await, Arc::clone(&got));
             tasks.push(tokio::spawn(async move {
                 while let Ok(Some(message)) = consumer.try_next().await {
-                    got.lock().expect("nobody panics while holding it").push(taken(partition, message));
+                    let message = Some(taken(partition, message)).filter(Message::is_no_probe);
+                    got.lock().expect("nobody panics while holding it").extend(message);
                 }
             }));
         }
