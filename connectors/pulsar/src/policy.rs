@@ -1,6 +1,6 @@
 //! What becomes of a record that cannot be stored: its partition stops, it is dropped, or it goes to the dead letter topic.
 //!
-//! Only the culprit is judged. A dead letter that is refused itself stops its partition, whatever was chosen.
+//! Only the culprit is judged. A dead letter that is refused itself stops its partition: two topics do not take it.
 
 use crate::facts::Facts;
 use crate::machine::{Duty, Refused};
@@ -43,12 +43,11 @@ impl Policy {
 
     pub(crate) fn judge(&self, topic: &str, refused: Refused, from_dead_letters: bool, facts: &Facts) -> Fate {
         let Refused { record, duty, error, too_large, .. } = refused;
-        let (partition, label) = (duty.partition.clone(), record.label.to_string());
         if from_dead_letters {
-            error!(%partition, record = label, topic, %error, "the dead letter topic refuses the record");
-            duty.handle.fail(error.context(format!("the dead letter topic refuses record `{label}` of `{partition}`")));
+            self.refuse_dead_letter(topic, &record, duty, error, facts);
             return Fate::Decided;
         }
+        let (partition, label) = (duty.partition.clone(), record.label.to_string());
         match (self.choice, &self.dead_letter_topic) {
             (OnRecordError::Drop, _) => {
                 warn!(%partition, record = label, size = record.value.len(), topic, %error, "record dropped");
@@ -70,18 +69,31 @@ impl Policy {
     }
 }
 
-fn name_record(label: &str, partition: &str, size: usize, error: Error) -> Error {
-    let named = error.context(format!("record `{label}` of `{partition}` ({size} bytes) cannot be stored"));
-    match named.kind() {
-        ErrorKind::Data => named,
-        _ => {
-            let hint = named.hint().map(str::to_owned);
-            let data = Error::new(ErrorKind::Data, named.message());
-            match hint {
-                Some(hint) => data.with_hint(hint),
-                None => data,
-            }
+impl Policy {
+    /// The dead letter topic does not take a record, or nothing at all: there is no other place for it.
+    pub(crate) fn refuse_dead_letter(&self, topic: &str, record: &Record, duty: Duty, error: Error, facts: &Facts) {
+        if duty.handle.is_fenced() {
+            // It stands behind one whose partition has just been stopped.
+            facts.fenced_records.add(1);
+            return duty.handle.give_back();
         }
+        let (partition, label) = (&duty.partition, record.label.to_string());
+        error!(%partition, record = label, topic, %error, "the dead letter topic refuses the record");
+        let doing = format!("the dead letter topic `{topic}` refuses record `{label}` of `{partition}`");
+        duty.handle.fail(of_record(error.context(doing)));
+    }
+}
+
+fn name_record(label: &str, partition: &str, size: usize, error: Error) -> Error {
+    of_record(error.context(format!("record `{label}` of `{partition}` ({size} bytes) cannot be stored")))
+}
+
+/// Whatever its kind was, it concerns one record now.
+fn of_record(error: Error) -> Error {
+    let data = Error::new(ErrorKind::Data, error.message());
+    match error.hint() {
+        Some(hint) => data.with_hint(hint),
+        None => data,
     }
 }
 

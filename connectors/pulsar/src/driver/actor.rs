@@ -4,7 +4,7 @@
 
 use super::connection::{self, Happened};
 use super::socket::Dial;
-use crate::machine::{Action, Charge, ConnectionId, Event, Machine, Now, ProducerId, WINDOW_FRAMES};
+use crate::machine::{Action, Charge, ConnectionId, Event, Machine, Now, ProducerId, Subject, Trouble, WINDOW_FRAMES};
 use crate::policy::{Fate, Policy};
 use crate::publisher::{Shared, Submission};
 use crate::routing::{HashingScheme, Router};
@@ -76,7 +76,7 @@ struct Actor {
     /// The main topic has grown to this many partitions; used once everything sent by the old number is answered.
     growing: Option<u32>,
     flushes: Vec<Flush>,
-    troubles: HashMap<Option<ProducerId>, String>,
+    troubles: HashMap<Subject, String>,
     last_log: Option<(Instant, String)>,
     /// Lost records (at most once) that the log has told of.
     lost_said: u64,
@@ -265,6 +265,10 @@ impl Actor {
                 at += 1;
                 continue;
             }
+            if self.dead_letters.as_ref().is_some_and(|route| !route.waiting.is_empty()) {
+                // Letters whose topic is still asked for.
+                break;
+            }
             let dead_letters = self.unanswered_dead_letters();
             if dead_letters.is_empty() {
                 // Whoever asked may have stopped waiting.
@@ -331,7 +335,7 @@ impl Actor {
             Event::Partitions { topic, partitions } => self.partitions(now, topic, partitions),
             Event::Opened { producer } => {
                 self.say_losses();
-                if self.troubles.remove(&Some(producer)).is_some() {
+                if self.troubles.remove(&Subject::Producer(producer)).is_some() {
                     info!(topic = %self.machine.topic_of(producer), "the topic is open again");
                     self.last_log = None;
                 }
@@ -343,7 +347,7 @@ impl Actor {
                     let _unheard = started.send(Ok(()));
                 }
             }
-            Event::Trouble { producer, error } => self.trouble(producer, error),
+            Event::Trouble { subject, trouble } => self.trouble(subject, trouble),
             Event::Refused(refused) => {
                 let from_dead_letters = !self.is_main(refused.producer);
                 let topic = self.machine.topic_of(refused.producer).to_string();
@@ -365,7 +369,7 @@ impl Actor {
     }
 
     fn partitions(&mut self, now: Now, topic: crate::machine::TopicId, partitions: u32) {
-        self.troubles.remove(&None);
+        self.troubles.remove(&Subject::Topic(topic));
         self.show_waiting();
         if topic == self.main.id {
             if self.main.partitions.is_some() {
@@ -422,7 +426,8 @@ impl Actor {
         }
     }
 
-    fn trouble(&mut self, producer: Option<ProducerId>, error: Error) {
+    fn trouble(&mut self, subject: Subject, trouble: Trouble) {
+        let Trouble { error, of_connection } = trouble;
         self.say_losses();
         if self.started.is_some() && error.kind().ends_a_start() {
             if let Some(started) = self.started.take() {
@@ -436,11 +441,42 @@ impl Actor {
         let now = Instant::now();
         let said = self.last_log.as_ref().is_some_and(|(at, last)| *last == text && now < *at + REPEAT_LOG);
         if !said {
-            warn!(topic = %self.main.topic, %error, "waiting for the broker");
+            warn!(topic = %self.topic_of(subject), %error, "waiting for the broker");
             self.last_log = Some((now, text.clone()));
         }
-        self.troubles.insert(producer, text);
+        self.troubles.insert(subject, text);
         self.show_waiting();
+        let of_dead_letters = match subject {
+            Subject::Topic(id) => id != self.main.id,
+            Subject::Producer(id) => !self.is_main(id),
+        };
+        if of_dead_letters && !of_connection && error.kind().ends_a_start() {
+            self.refuse_dead_letters(subject, &error);
+        }
+    }
+
+    /// The dead letter topic itself was refused, which waiting does not cure: what waits for it has no place to go. It is asked
+    /// for again all the same, for the letters of other partitions.
+    fn refuse_dead_letters(&mut self, subject: Subject, error: &Error) {
+        match subject {
+            // The records come back as refused, each by itself.
+            Subject::Producer(id) => self.machine.refuse_all(id, error),
+            Subject::Topic(_) => {
+                let Some(route) = &mut self.dead_letters else { return };
+                for (record, duty, charge) in std::mem::take(&mut route.waiting) {
+                    self.policy.refuse_dead_letter(route.topic.as_str(), &record, duty, error.clone(), &self.shared.facts);
+                    self.machine.release(charge);
+                }
+            }
+        }
+    }
+
+    fn topic_of(&self, subject: Subject) -> &TopicName {
+        match (subject, &self.dead_letters) {
+            (Subject::Producer(id), _) => self.machine.topic_of(id),
+            (Subject::Topic(id), Some(route)) if route.id == id => &route.topic,
+            (Subject::Topic(_), _) => &self.main.topic,
+        }
     }
 
     fn show_waiting(&self) {

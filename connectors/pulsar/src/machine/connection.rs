@@ -3,7 +3,7 @@
 //! A broker that throttles stops reading, and then a PING stays unanswered as if it were frozen. So a silent connection is only
 //! suspect; a second connection is opened to the same broker, and the silent one is given up when that finds no answer either.
 
-use super::{Action, ConnectionId, Machine, Now, Subject};
+use super::{Action, ConnectionId, Machine, Now, Subject, Trouble};
 use crate::auth::AuthData;
 use crate::error;
 use crate::url::HostPort;
@@ -205,7 +205,8 @@ impl Machine {
                 self.service_at = (self.service_at + 1) % hosts.len();
             }
         }
-        self.users(id, |machine, subject| machine.abandon(now, subject, error.clone()));
+        let trouble = Trouble { error, of_connection: true };
+        self.users(id, |machine, subject| machine.abandon(now, subject, trouble.clone()));
     }
 
     /// Calls `then` for all that wait for or use the connection.
@@ -331,7 +332,7 @@ impl Machine {
             Subject::Producer(producer) if self.producer(producer).is_opening(request) => {
                 let doing = format!("opening a producer on `{}`", self.producer(producer).topic);
                 let error = error::refused(refusal.error, &refusal.message, &doing);
-                self.interrupt(now, producer, Some(error), None);
+                self.interrupt(now, producer, Some(error.into()), None);
             }
             // Lookups have answers of their own; a broker that refuses one like this is asked again.
             _ if self.awaits(subject, request) => {

@@ -5,7 +5,7 @@
 use super::backoff::Backoff;
 use super::connection::Target;
 use super::producer::State;
-use super::{ConnectionId, Event, Machine, Now, ProducerId, Settings, Subject, TopicId};
+use super::{ConnectionId, Event, Machine, Now, ProducerId, Settings, Subject, TopicId, Trouble};
 use crate::error::{self, code};
 use crate::topic::TopicName;
 use crate::url::{HostPort, ServiceUrl};
@@ -145,9 +145,9 @@ impl Machine {
     }
 
     /// The subject's attempt failed: say so, wait, begin again.
-    pub(super) fn abandon(&mut self, now: Now, subject: Subject, error: Error) {
+    pub(super) fn abandon(&mut self, now: Now, subject: Subject, trouble: impl Into<Trouble>) {
         match subject {
-            Subject::Producer(id) => self.interrupt(now, id, Some(error), None),
+            Subject::Producer(id) => self.interrupt(now, id, Some(trouble.into()), None),
             Subject::Topic(id) => {
                 if let Some(request) = self.topics[id.0].request() {
                     self.requests.remove(&request);
@@ -163,7 +163,7 @@ impl Machine {
                 self.wake_at(now.at + again);
                 self.facts.errors.add(1);
                 if !known {
-                    self.event(Event::Trouble { producer: None, error });
+                    self.event(Event::Trouble { subject, trouble: trouble.into() });
                 }
             }
         }

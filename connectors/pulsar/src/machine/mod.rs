@@ -176,10 +176,10 @@ pub enum Event {
     },
     /// An attempt failed; the machine tries again by itself.
     Trouble {
-        /// Of which producer, or of a topic's metadata when absent.
-        producer: Option<ProducerId>,
+        /// Whose attempt.
+        subject: Subject,
         /// What was tried and what went wrong.
-        error: Error,
+        trouble: Trouble,
     },
     /// A record that cannot be stored: its fate is the owner's to decide, its charge is the owner's to free.
     Refused(Box<Refused>),
@@ -203,10 +203,27 @@ pub struct Refused {
 }
 
 /// Who waits for an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Subject {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// A topic whose partitions are asked for.
     Topic(TopicId),
+    /// A producer on its way to being open, or open.
     Producer(ProducerId),
+}
+
+/// What went wrong with an attempt.
+#[derive(Debug, Clone)]
+pub struct Trouble {
+    /// What was tried and what went wrong.
+    pub error: Error,
+    /// Whether it befell a whole connection: then it says nothing about the topic.
+    pub of_connection: bool,
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self { error, of_connection: false }
+    }
 }
 
 /// The state machine. See the module.

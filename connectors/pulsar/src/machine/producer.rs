@@ -4,7 +4,7 @@ use super::backoff::Backoff;
 use super::connection::Target;
 use super::entry::{Charge, Entry, Pack};
 use super::lookup::Ask;
-use super::{Batching, ConnectionId, Event, Machine, Now, ProducerId, Settings, Subject};
+use super::{Batching, ConnectionId, Event, Machine, Now, ProducerId, Settings, Subject, Trouble};
 use crate::error::code;
 use crate::topic::TopicName;
 use crate::wire::messages::{self as proto, BaseCommand, KeyValue, kind};
@@ -255,7 +255,7 @@ impl Machine {
 
     /// The producer is not open any more: entries of unknown outcome are kept or counted as lost, and it is opened again, at
     /// `assigned` at once or after its delay.
-    pub(super) fn interrupt(&mut self, now: Now, id: ProducerId, error: Option<Error>, assigned: Option<Target>) {
+    pub(super) fn interrupt(&mut self, now: Now, id: ProducerId, trouble: Option<Trouble>, assigned: Option<Target>) {
         let producer = self.producer_mut(id);
         if matches!(producer.state, State::Closed) {
             return;
@@ -268,9 +268,9 @@ impl Machine {
         if let Some(request) = unanswered {
             self.requests.remove(&request);
         }
-        if let Some(error) = error {
+        if let Some(trouble) = trouble {
             self.facts.errors.add(1);
-            self.event(Event::Trouble { producer: Some(id), error });
+            self.event(Event::Trouble { subject: Subject::Producer(id), trouble });
         }
         if !self.settings.resend {
             self.drop_lost(id);
@@ -321,7 +321,7 @@ impl Machine {
             // It may have been opened all the same.
             self.close_on_wire(connection, id);
         }
-        self.interrupt(now, id, Some(error), None);
+        self.interrupt(now, id, Some(error.into()), None);
     }
 
     pub(super) fn close_on_wire(&mut self, connection: ConnectionId, id: ProducerId) {

@@ -72,7 +72,7 @@ impl Machine {
         }
         if Self::concerns_producer(refusal.error) {
             self.close_on_wire(connection, id);
-            self.interrupt(now, id, Some(error), None);
+            self.interrupt(now, id, Some(error.into()), None);
             return;
         }
         let found = producer.pending.iter().take(producer.on_wire).position(|entry| entry.highest == refusal.sequence_id);
@@ -82,6 +82,8 @@ impl Machine {
         let producer = self.producer_mut(id);
         let entry = producer.pending.remove(at).expect("just found");
         producer.on_wire -= 1;
+        // What was taken before says nothing any more: a topic's limit may come into force while records flow.
+        producer.largest = 0;
         self.facts.refused_entries.add(1);
         let size = entry.size;
         let pack = entry.into_pack();

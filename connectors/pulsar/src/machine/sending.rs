@@ -181,6 +181,20 @@ impl Machine {
         self.event(Event::Refused(Box::new(refused)));
     }
 
+    /// Hands every record that a producer has not been able to store to the owner: its topic refuses them all.
+    pub fn refuse_all(&mut self, id: ProducerId, error: &Error) {
+        let producer = self.producer_mut(id);
+        producer.on_wire = 0;
+        producer.due = None;
+        let pending = std::mem::take(&mut producer.pending);
+        let queue = std::mem::take(&mut producer.queue);
+        let open = std::mem::take(&mut producer.open);
+        let packs = pending.into_iter().map(Entry::into_pack).chain(queue).chain(std::iter::once(open));
+        for single in packs.flat_map(Pack::into_singles) {
+            self.refuse(id, single, error.clone(), false);
+        }
+    }
+
     /// The owner has decided the fate of one refused record of this producer: what lies behind it goes on.
     pub fn judged(&mut self, now: Now, id: ProducerId) {
         let producer = self.producer_mut(id);

@@ -87,7 +87,74 @@ async fn a_dead_letter_topic_that_refuses_stops_the_partition() {
     let (_, seen) = run(&cluster, OnRecordError::DeadLetter, &[10, 9_000, 20]).await;
     assert_eq!(cluster.numbers("orders"), [0, 2]);
     assert_eq!(seen.numbers("failed"), [1]);
-    assert!(seen.reasons.lock().unwrap()[0].message().contains("the dead letter topic refuses record `49591/0`"));
+    assert!(seen.reasons.lock().unwrap()[0].message().contains("`persistent://public/default/dead` refuses record `49591/0`"));
+}
+
+/// A publisher whose dead letter topic gets `change` before it is asked for, with a record that must go there.
+async fn with_dead_letters(guarantee: Guarantee, change: impl FnOnce(&Cluster)) -> (Cluster, Publisher, Arc<Seen>) {
+    let cluster = Cluster::new();
+    let choice = OnRecordError::DeadLetter;
+    let settings = PublisherSettings { on_record_error: choice, dead_letter_topic: Some("dead".into()), guarantee, ..settings() };
+    let mut publisher = connect(&cluster, settings).await.unwrap();
+    change(&cluster);
+    let seen = Arc::new(Seen::default());
+    let records = ONE_TOO_LARGE.iter().zip(0..).map(|(size, number)| record(number, *size)).collect();
+    Sink::write(&mut publisher, batch(&seen, 0, records)).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), publisher.flush()).await.unwrap().unwrap();
+    (cluster, publisher, seen)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_topic_whose_open_is_refused_stops_the_partition() {
+    let refused = [(code::AUTHORIZATION, "no"), (code::TOPIC_NOT_FOUND, "Topic not found"), (code::METADATA, "Namespace not found")];
+    let by_metadata = |cluster: &Cluster, refusal| cluster.state().metadata_error = Some(refusal);
+    let by_producer = |cluster: &Cluster, refusal| cluster.state().open_errors = vec![refusal];
+    let ways: [&dyn Fn(&Cluster, (i32, &'static str)); 2] = [&by_metadata, &by_producer];
+    for (refusal, way) in refused.into_iter().flat_map(|refusal| ways.map(|way| (refusal, way))) {
+        let (cluster, publisher, seen) = with_dead_letters(Guarantee::AtLeastOnce, |cluster| way(cluster, refusal)).await;
+        assert_eq!(cluster.numbers("orders"), GOOD);
+        assert_eq!(seen.numbers("failed"), [2], "{refusal:?}");
+        let reason = seen.reasons.lock().unwrap()[0].clone();
+        assert_eq!(reason.kind(), ErrorKind::Data);
+        for part in ["`persistent://public/default/dead`", "`49592/0`", refusal.1] {
+            assert!(reason.message().contains(part), "{reason}");
+        }
+        assert!(Sink::watch(&publisher).waiting_for().unwrap().contains("default/dead"), "it is still asked for");
+        let facts = publisher.facts();
+        assert_eq!((facts.in_flight_records.get(), facts.in_flight_bytes.get()), (0, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_topic_that_cannot_be_reached_is_waited_for() {
+    let busy = vec![(code::SERVICE_NOT_READY, "loading"), (code::PRODUCER_BUSY, "busy")];
+    let (cluster, publisher, seen) = with_dead_letters(Guarantee::AtLeastOnce, |cluster| cluster.state().open_errors = busy).await;
+    assert_eq!((seen.numbers("settled").len(), cluster.records("dead").len()), (5, 1));
+    assert_eq!(Sink::watch(&publisher).waiting_for(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_refused_to_a_whole_connection_say_nothing_about_the_dead_letter_topic() {
+    let cluster = Cluster::new();
+    let (choice, dead_letter_topic) = (OnRecordError::DeadLetter, Some("dead".to_owned()));
+    let settings = PublisherSettings { on_record_error: choice, dead_letter_topic, ..settings() };
+    let mut publisher = connect(&cluster, settings).await.unwrap();
+    // The letter's topic is asked for, and before the answer the connection is gone and no other is granted.
+    cluster.freeze(true);
+    let seen = Arc::new(Seen::default());
+    Sink::write(&mut publisher, batch(&seen, 0, vec![record(0, 200_000)])).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(publisher.facts().dead_letters.get(), 1);
+    cluster.state().token = Some("other");
+    cluster.kill("one");
+    cluster.start("one");
+    cluster.freeze(false);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(Sink::watch(&publisher).waiting_for().unwrap().contains("AuthenticationError"));
+    assert!(seen.outcomes.lock().unwrap().is_empty());
+    cluster.state().token = None;
+    publisher.flush().await.unwrap();
+    assert_eq!((seen.numbers("settled"), cluster.records("dead").len()), (vec![0], 1));
 }
 
 #[tokio::test(start_paused = true)]
