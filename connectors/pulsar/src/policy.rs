@@ -1,6 +1,7 @@
 //! What becomes of a record that cannot be stored: its partition stops, it is dropped, or it goes to the dead letter topic.
 //!
-//! Only the culprit is judged. A dead letter that is refused itself stops its partition: two topics do not take it.
+//! Only the culprit is judged. A dead letter that is refused itself stops its partition: two topics do not take it. Where
+//! checkpoints pass a record before it is sent (ATMOST_ONCE), nothing can stop at it: what would stop is dropped and counted.
 
 use crate::facts::Facts;
 use crate::machine::{Duty, Refused};
@@ -20,6 +21,8 @@ const CARRIED_PROPERTIES: usize = 16 * 1_024;
 pub(crate) struct Policy {
     choice: OnRecordError,
     dead_letter_topic: Option<TopicName>,
+    /// Whether a partition can stop at a record: not when its checkpoint has passed the record already.
+    stops: bool,
 }
 
 /// What the policy says.
@@ -31,10 +34,9 @@ pub(crate) enum Fate {
 }
 
 impl Policy {
-    /// `fail` cannot be kept when checkpoints pass a record before it is sent: it acts as `drop` then.
+    /// `checkpoints_first`: whether checkpoints pass a record before it is sent.
     pub(crate) fn new(choice: OnRecordError, dead_letter_topic: Option<TopicName>, checkpoints_first: bool) -> Self {
-        let choice = if checkpoints_first && choice == OnRecordError::Fail { OnRecordError::Drop } else { choice };
-        Self { choice, dead_letter_topic }
+        Self { choice, dead_letter_topic, stops: !checkpoints_first }
     }
 
     pub(crate) fn dead_letter_topic(&self) -> Option<&TopicName> {
@@ -49,20 +51,20 @@ impl Policy {
         }
         let (partition, label) = (duty.partition.clone(), record.label.to_string());
         match (self.choice, &self.dead_letter_topic) {
-            (OnRecordError::Drop, _) => {
-                warn!(%partition, record = label, size = record.value.len(), topic, %error, "record dropped");
-                facts.dropped_records.add(1);
-                duty.handle.ack();
-                Fate::Decided
-            }
             (OnRecordError::DeadLetter, Some(_)) => {
                 warn!(%partition, record = label, size = record.value.len(), topic, %error, "record goes to the dead letter topic");
                 facts.dead_letters.add(1);
                 Fate::DeadLetter(Box::new((dead_letter(topic, &partition, record, &error, too_large), duty)))
             }
-            (OnRecordError::Fail | OnRecordError::DeadLetter, _) => {
+            (OnRecordError::Fail | OnRecordError::DeadLetter, _) if self.stops => {
                 let size = record.value.len();
                 duty.handle.fail(name_record(&label, &partition, size, error));
+                Fate::Decided
+            }
+            _ => {
+                warn!(%partition, record = label, size = record.value.len(), topic, %error, "record dropped");
+                facts.dropped_records.add(1);
+                duty.handle.ack();
                 Fate::Decided
             }
         }
@@ -78,6 +80,11 @@ impl Policy {
             return duty.handle.give_back();
         }
         let (partition, label) = (&duty.partition, record.label.to_string());
+        if !self.stops {
+            error!(%partition, record = label, topic, %error, "record dropped: the dead letter topic refuses it");
+            facts.dropped_records.add(1);
+            return duty.handle.ack();
+        }
         error!(%partition, record = label, topic, %error, "the dead letter topic refuses the record");
         let doing = format!("the dead letter topic `{topic}` refuses record `{label}` of `{partition}`");
         duty.handle.fail(of_record(error.context(doing)));

@@ -158,6 +158,23 @@ async fn credentials_refused_to_a_whole_connection_say_nothing_about_the_dead_le
 }
 
 #[tokio::test(start_paused = true)]
+async fn at_most_once_drops_and_counts_what_the_dead_letter_topic_refuses() {
+    let refusals: [&dyn Fn(&Cluster); 3] = [
+        // The letter, its topic's partitions, its producer.
+        &|cluster| cluster.state().topic_limit = Some(500),
+        &|cluster| cluster.state().metadata_error = Some((code::AUTHORIZATION, "no")),
+        &|cluster| cluster.state().open_errors = vec![(code::TOPIC_TERMINATED, "sealed")],
+    ];
+    for refuse in refusals {
+        let (cluster, publisher, seen) = with_dead_letters(Guarantee::AtMostOnce, refuse).await;
+        assert_eq!((cluster.numbers("orders"), cluster.records("dead").len()), (GOOD.to_vec(), 0));
+        assert_eq!((seen.numbers("settled").len(), seen.numbers("failed").len()), (5, 0), "the partition goes on");
+        let facts = publisher.facts();
+        assert_eq!((facts.dropped_records.get(), facts.in_flight_records.get()), (1, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn at_most_once_cannot_stop_at_a_record_and_drops_it() {
     let cluster = Cluster::new();
     let settings = PublisherSettings { guarantee: Guarantee::AtMostOnce, ..settings() };
