@@ -5,8 +5,9 @@
 
 use super::state::{FailureOrigin, InstanceState, Phase};
 use super::stop::StopSignal;
-use connector_sdk::{Batch, DynSink, DynSource, Error, StopReport};
+use connector_sdk::{Batch, DynSink, DynSource, Error, Guarantee, StopReport};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 /// Part of a stop's time that is kept for storing checkpoints and giving leases away.
@@ -20,27 +21,49 @@ pub(super) struct FlowEnd {
     pub(super) report: StopReport,
 }
 
+/// What an instance has beside its two ends while batches flow.
+pub(super) struct Surroundings<'a> {
+    pub(super) state: &'a InstanceState,
+    pub(super) guarantee: Guarantee,
+    pub(super) stop: &'a mut StopSignal,
+    /// A failure that the source deals with itself and that ends the instance all the same.
+    pub(super) fatal: &'a mut watch::Receiver<Option<Error>>,
+}
+
 /// Moves batches until there is a reason to end, then ends in order.
-pub(super) async fn flow(
-    mut source: Box<dyn DynSource>,
-    mut sink: Box<dyn DynSink>,
-    state: &InstanceState,
-    stop: &mut StopSignal,
-) -> FlowEnd {
-    let failure = move_batches(&mut *source, &mut *sink, state, stop).await.err();
+pub(super) async fn flow(mut source: Box<dyn DynSource>, mut sink: Box<dyn DynSink>, around: Surroundings<'_>) -> FlowEnd {
+    let Surroundings { state, guarantee, stop, fatal } = around;
+    let failure = tokio::select! {
+        biased;
+        error = told(fatal) => Some((FailureOrigin::Source, error)),
+        moved = move_batches(&mut *source, &mut *sink, state, stop) => moved.err(),
+    };
     if stop.is_asked() {
         state.enter(Phase::Stopping);
     }
     let deadline = if stop.is_asked() { stop.deadline() } else { Instant::now() + AFTER_A_FAILURE };
     let watch = source.watch();
     let mut at_once = stop.clone();
+    let sink_works = !matches!(failure, Some((FailureOrigin::System, _)));
     let report = tokio::select! {
-        report = finish(&mut *source, &mut *sink, failure.is_none(), deadline) => report,
+        report = finish(&mut *source, &mut *sink, state, sink_works, deadline) => report,
         () = at_once.at_once() => {
-            StopReport { replayed: watch.status().beyond_checkpoint, ..StopReport::default() }
+            let beyond = watch.status().beyond_checkpoint;
+            match guarantee {
+                Guarantee::AtLeastOnce => StopReport { replayed: beyond, ..StopReport::default() },
+                Guarantee::AtMostOnce => StopReport { lost: beyond, ..StopReport::default() },
+            }
         }
     };
     FlowEnd { failure, report }
+}
+
+async fn told(fatal: &mut watch::Receiver<Option<Error>>) -> Error {
+    match fatal.wait_for(Option::is_some).await.map(|error| error.clone()) {
+        Ok(Some(error)) => error,
+        // Nobody is left to tell.
+        Ok(None) | Err(_) => std::future::pending().await,
+    }
 }
 
 async fn move_batches(
@@ -59,8 +82,7 @@ async fn move_batches(
                 Err(error) => return Err((FailureOrigin::Source, error)),
             },
         };
-        let bytes: usize = batch.records.iter().map(|record| record.value.len()).sum();
-        state.count_received(batch.records.len() as u64, bytes as u64);
+        count(state, &batch);
         tokio::select! {
             biased;
             written = sink.write(batch) => written.map_err(|error| (FailureOrigin::System, error))?,
@@ -69,12 +91,23 @@ async fn move_batches(
     }
 }
 
-async fn finish(source: &mut dyn DynSource, sink: &mut dyn DynSink, flush: bool, deadline: Instant) -> StopReport {
+fn count(state: &InstanceState, batch: &Batch) {
+    let bytes: usize = batch.records.iter().map(|record| record.value.len()).sum();
+    state.count_received(batch.records.len() as u64, bytes as u64);
+}
+
+async fn finish(
+    source: &mut dyn DynSource,
+    sink: &mut dyn DynSink,
+    state: &InstanceState,
+    sink_works: bool,
+    deadline: Instant,
+) -> StopReport {
     let mut troubles = Vec::new();
-    if flush {
-        let now = Instant::now();
-        let kept = KEPT_FOR_THE_SOURCE.min(deadline.saturating_duration_since(now) / 2);
-        match timeout_at(deadline - kept, sink.flush()).await {
+    source.wind_down();
+    if sink_works {
+        let kept = KEPT_FOR_THE_SOURCE.min(deadline.saturating_duration_since(Instant::now()) / 2);
+        match timeout_at(deadline - kept, publish_the_rest(source, sink, state)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => troubles.push(error.to_string()),
             Err(_) => troubles.push("receipts for what was sent did not come in time".to_owned()),
@@ -85,4 +118,13 @@ async fn finish(source: &mut dyn DynSource, sink: &mut dyn DynSink, flush: bool,
     troubles.append(&mut report.troubles);
     report.troubles = troubles;
     report
+}
+
+/// What must not be dropped any more, and the receipts of everything.
+async fn publish_the_rest(source: &mut dyn DynSource, sink: &mut dyn DynSink, state: &InstanceState) -> Result<(), Error> {
+    while let Ok(Some(batch)) = source.next().await {
+        count(state, &batch);
+        sink.write(batch).await?;
+    }
+    sink.flush().await
 }

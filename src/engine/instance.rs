@@ -4,13 +4,14 @@
 //! unless it was told to exit on errors. Each failure is kept for the status.
 
 use super::backoff::Backoff;
-use super::flow::flow;
+use super::flow::{Surroundings, flow};
 use super::report::RunReport;
 use super::state::{FailureOrigin, InstanceState, Phase};
 use super::stop::StopSignal;
-use connector_sdk::{DynSink, DynSource, Error, ReadySink, ReadySource, SinkContext, SourceContext};
+use connector_sdk::{DynSink, DynSource, Error, ErrorKind, ReadySink, ReadySource, SinkContext, SourceContext};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -28,35 +29,47 @@ pub(super) struct Instance {
     pub(super) sink_context: SinkContext,
     pub(super) state: Arc<InstanceState>,
     pub(super) exit_on_error: bool,
+    /// With `exit_on_error`: the first failure that the source deals with itself.
+    pub(super) fatal: watch::Receiver<Option<Error>>,
 }
 
 impl Instance {
     /// Runs until stopped or ended.
-    pub(super) async fn run(self, mut stop: StopSignal) -> RunReport {
+    pub(super) async fn run(mut self, mut stop: StopSignal) -> RunReport {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300), self.source_context.random.clone());
         let mut started = false;
+        // What earlier lives left behind: a life that is opened again replays it then and there; what is lost stays lost.
+        let mut before = RunReport::default();
         let report = loop {
             let attempt = self.open(&mut stop).await;
             let began = Instant::now();
             let (origin, error, left) = match attempt {
-                Opened::Stopped => break RunReport::default(),
-                Opened::Failed(origin, error) => (origin, error, RunReport::default()),
+                Opened::Stopped => break before,
+                Opened::Failed(origin, error) => (origin, error, std::mem::take(&mut before)),
                 Opened::Both(source, sink) => {
                     started = true;
                     self.state.opened(source.watch(), sink.watch());
                     self.state.enter(Phase::Running);
                     info!(destination = %self.source_context.destination, "running");
-                    let end = flow(source, sink, &self.state, &mut stop).await;
+                    let guarantee = self.source_context.guarantee;
+                    let around = Surroundings { state: &self.state, guarantee, stop: &mut stop, fatal: &mut self.fatal };
+                    let end = flow(source, sink, around).await;
                     self.state.closed();
-                    let left = RunReport { error: None, stopped: end.report };
+                    let mut left = RunReport { error: None, stopped: end.report };
+                    left.stopped.lost += before.stopped.lost;
                     match end.failure {
                         None => break left,
                         Some((origin, error)) => (origin, error, left),
                     }
                 }
             };
-            self.state.failed(origin, &error);
-            if self.exit_on_error || (!started && error.kind().ends_a_start()) {
+            // What the source dealt with itself was counted when it was told.
+            if self.fatal.borrow().is_none() {
+                self.state.failed(origin, &error);
+            }
+            // Another owner does not go away by waiting, before the start or after.
+            let ends = error.kind() == ErrorKind::Fenced || (!started && error.kind().ends_a_start());
+            if self.exit_on_error || ends {
                 break RunReport { error: Some(error), ..left };
             }
             if stop.is_asked() {
@@ -76,6 +89,7 @@ impl Instance {
                 () = tokio::time::sleep(pause) => {}
                 () = stop.asked() => break left,
             }
+            before = left;
         };
         self.state.enter(Phase::Stopped);
         report

@@ -5,12 +5,13 @@
 
 use super::instance::Instance;
 use super::report::RunReport;
-use super::state::InstanceState;
+use super::state::{FailureOrigin, InstanceState};
 use super::stop::{StopHandle, StopSignal};
 use bytestring::ByteString;
-use connector_sdk::{ByteBudget, Clock, Guarantee, Identity, OnRecordError, Random, ReadySink, ReadySource, SinkContext, SourceContext, Task};
+use connector_sdk::{ByteBudget, Clock, Error, Failures, Guarantee, Identity, OnRecordError, Random, ReadySink, ReadySource, SinkContext, SourceContext, Task};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tracing::{Instrument, warn};
 
 /// A connector and how to run it in this process.
@@ -73,6 +74,14 @@ impl LocalRun {
             };
             let state = InstanceState::new(identity.clone(), clock.clone());
             let random = Random::from_system();
+            let (fatal, fatal_told) = watch::channel(None);
+            let (told, exits) = (Arc::clone(&state), self.exit_on_error);
+            let failures = Failures::to(move |error: &Error| {
+                told.failed(FailureOrigin::Source, error);
+                if exits {
+                    fatal.send_replace(Some(error.clone()));
+                }
+            });
             let instance = Instance {
                 source: Arc::clone(&self.source),
                 sink: Arc::clone(&self.sink),
@@ -81,6 +90,7 @@ impl LocalRun {
                     guarantee: self.guarantee,
                     destination: self.topic.clone(),
                     budget: budget.clone(),
+                    failures,
                     clock: clock.clone(),
                     random: random.clone(),
                 },
@@ -94,6 +104,7 @@ impl LocalRun {
                 },
                 state: Arc::clone(&state),
                 exit_on_error: self.exit_on_error,
+                fatal: fatal_told,
             };
             let span = tracing::info_span!("instance", connector = %identity.full_name(), instance = number);
             let stop: StopSignal = signal.clone();
@@ -122,7 +133,7 @@ impl Running {
             let ended = result.unwrap_or_else(RunReport::failed);
             if ended.error.is_some() && !ended_by_error {
                 ended_by_error = true;
-                self.stop.ask();
+                self.stop.ask_in_order();
             }
             report = report.and(ended);
         }

@@ -29,6 +29,18 @@ impl StopHandle {
         (Self { wish, within }, StopSignal(receiver))
     }
 
+    /// Asks for an orderly end, however often it is called.
+    pub fn ask_in_order(&self) {
+        let within = self.within;
+        self.wish.send_if_modified(|wish| {
+            let first = *wish == Wish::None;
+            if first {
+                *wish = Wish::By(Instant::now() + within);
+            }
+            first
+        });
+    }
+
     /// Asks once more: first for an orderly end, then for the end at once.
     pub fn ask(&self) {
         let within = self.within;
@@ -82,6 +94,7 @@ mod tests {
         let (handle, mut signal) = StopHandle::new(Duration::from_secs(30));
         assert!(!signal.is_asked());
         handle.ask();
+        handle.ask_in_order();
         signal.asked().await;
         assert_eq!(signal.deadline() - Instant::now(), Duration::from_secs(30));
         assert!(tokio::time::timeout(Duration::from_secs(3600), signal.at_once()).await.is_err());

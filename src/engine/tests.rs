@@ -3,7 +3,7 @@
 
 use super::{LocalRun, Phase, Running};
 use connector_sdk::{
-    Acknowledgements, Batch, ByteBudget, DynSink, DynSource, Error, ErrorKind, Facts, Fence, Guarantee, OnRecordError, ReadySink, ReadySource,
+    Acknowledgements, Batch, ByteBudget, DynSink, DynSource, Error, ErrorKind, Facts, Failures, Fence, Guarantee, OnRecordError, ReadySink, ReadySource,
     Record, Sink, SinkContext, SinkWatch, Source, SourceContext, SourceSettings, SourceStatus, SourceWatch, StopReport, WriteRoom,
 };
 use futures_util::future::BoxFuture;
@@ -17,7 +17,11 @@ use tokio::time::Instant;
 /// What the source does next.
 enum Step {
     Give(u64),
+    /// Given also after the source was told to read no more.
+    Covered(u64),
     Fail(ErrorKind),
+    /// A failure that the source deals with itself.
+    Tell,
     Rest,
 }
 
@@ -52,21 +56,41 @@ struct ScriptedSource {
     world: Arc<World>,
     acks: Arc<Acknowledgements<u64>>,
     next: u64,
+    failures: Failures,
+    winding_down: bool,
 }
 
 impl Source for ScriptedSource {
     async fn next(&mut self) -> Result<Option<Batch>, Error> {
-        let step = self.world.steps.lock().unwrap().pop_front().unwrap_or(Step::Rest);
+        let step = {
+            let mut steps = self.world.steps.lock().unwrap();
+            match self.winding_down {
+                false => steps.pop_front().unwrap_or(Step::Rest),
+                // Covered steps still come out; the others are for another life.
+                true => match steps.iter().position(|step| matches!(step, Step::Covered(_))) {
+                    Some(index) => steps.remove(index).unwrap(),
+                    None => return Ok(None),
+                },
+            }
+        };
         match step {
-            Step::Give(count) => {
+            Step::Give(count) | Step::Covered(count) => {
                 let positions: Vec<_> = (self.next..self.next + count).map(|position| (position, 0)).collect();
                 self.next += count;
                 let handle = self.acks.track(positions);
                 Ok(Some(Batch::new("p".into(), vec![Record::default(); count as usize], handle)))
             }
             Step::Fail(kind) => Err(Error::new(kind, "the source broke")),
+            Step::Tell => {
+                self.failures.tell(&Error::new(ErrorKind::Data, "a shard stands still"));
+                std::future::pending().await
+            }
             Step::Rest => std::future::pending().await,
         }
+    }
+
+    fn wind_down(&mut self) {
+        self.winding_down = true;
     }
 
     async fn stop(&mut self, deadline: Instant) -> StopReport {
@@ -154,14 +178,14 @@ impl ReadySource for Ready {
         SourceSettings { on_record_error: OnRecordError::Fail, dead_letter_topic: None, receive_queue_bytes: 1 << 20, notes: Vec::new() }
     }
 
-    fn connect(&self, _context: SourceContext) -> BoxFuture<'_, Result<Box<dyn DynSource>, Error>> {
+    fn connect(&self, context: SourceContext) -> BoxFuture<'_, Result<Box<dyn DynSource>, Error>> {
         Box::pin(async move {
             if let Some(kind) = self.0.refusals.lock().unwrap().pop_front() {
                 return Err(Error::new(kind, "the source could not be opened"));
             }
             self.0.opened.fetch_add(1, Ordering::Relaxed);
             let acks = Acknowledgements::new(ByteBudget::new(1 << 20).share(), Fence::new());
-            Ok(Box::new(ScriptedSource { world: Arc::clone(&self.0), acks, next: 0 }) as Box<dyn DynSource>)
+            Ok(Box::new(ScriptedSource { world: Arc::clone(&self.0), acks, next: 0, failures: context.failures, winding_down: false }) as Box<dyn DynSource>)
         })
     }
 }
@@ -288,4 +312,37 @@ async fn exit_on_error_ends_with_the_first_failure() {
     let report = run(&world, true).join().await;
     assert_eq!((report.exit_code(), world.opened.load(Ordering::Relaxed)), (3, 1));
     assert!(world.said().contains(&"sink closed".to_owned()), "the end is in order even then");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_stands_still_ends_the_run_only_where_that_was_asked_for() {
+    let world = World::with([Step::Give(1), Step::Tell]);
+    let report = run(&world, true).join().await;
+    assert_eq!((report.exit_code(), report.error.unwrap().message()), (3, "a shard stands still"));
+
+    let world = World::with([Step::Give(1), Step::Tell]);
+    let running = run(&world, false);
+    let state = Arc::clone(&running.states[0]);
+    until(|| state.failure_counts() == (1, 0)).await;
+    assert_eq!((state.phase(), state.failures()[0].error.message()), (Phase::Running, "a shard stands still"));
+    running.stop_handle().ask();
+    assert_eq!(running.join().await.exit_code(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_checkpoint_covers_already_is_published_before_the_end() {
+    let world = World::with([Step::Give(1), Step::Rest, Step::Give(4), Step::Covered(2)]);
+    let running = run(&world, false);
+    let state = Arc::clone(&running.states[0]);
+    until(|| state.received() == 1).await;
+    running.stop_handle().ask();
+    assert_eq!(running.join().await.exit_code(), 0);
+    assert_eq!(state.written(), 3, "the one before, and the two that are covered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_owner_ends_the_run_at_any_time() {
+    let world = World::with([Step::Give(1), Step::Fail(ErrorKind::Fenced)]);
+    let report = run(&world, false).join().await;
+    assert_eq!((report.exit_code(), world.opened.load(Ordering::Relaxed)), (3, 1));
 }

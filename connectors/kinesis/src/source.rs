@@ -13,7 +13,7 @@ use crate::retrieval::{FanOut, FanOutSettings, LateRetrieval, Polling, PollingSe
 use crate::shard::{Board, QueueEnd, ReceiveQueue, Runner, ShardDeps, receive_queue};
 use connector_aws::{AwsContext, AwsSettings, Endpoint, ServiceSettings, parse_region};
 use connector_sdk::{
-    Batch, ConnectorInfo, Error, Facts, Guarantee, Problem, Source, SourceContext, SourceFactory, SourceSettings, SourceStatus, SourceWatch,
+    Batch, ConnectorInfo, Error, Facts, Fence, Guarantee, Problem, Source, SourceContext, SourceFactory, SourceSettings, SourceStatus, SourceWatch,
     StopReport,
 };
 use serde_json::{Value, json};
@@ -84,6 +84,9 @@ pub struct KinesisSource {
     coordinator: Coordinator,
     flusher: Option<Flusher>,
     watch: Arc<Watch>,
+    board: Arc<Board>,
+    /// Down once nothing more is to be read.
+    winding_down: Fence,
     at_most_once: bool,
 }
 
@@ -97,6 +100,7 @@ impl KinesisSource {
         let facts = Measurements::new(settings.metrics.level, worker.clone());
         let (queue, queue_end) = receive_queue(settings.receive_queue_size);
         let board = Arc::new(Board::default());
+        let winding_down = Fence::new();
         let reading = LateRetrieval::default();
         let shards = ShardDeps::new(
             &settings,
@@ -106,6 +110,7 @@ impl KinesisSource {
             queue.clone(),
             Arc::clone(&board),
             facts.clone(),
+            winding_down.clone(),
         );
         let deps = CoordinatorDeps {
             stream: Arc::<AwsKinesis>::clone(&kinesis),
@@ -139,26 +144,46 @@ impl KinesisSource {
             let flush = FlushSettings { buffer_time: settings.metrics.buffer_time, max_queue_size: settings.metrics.max_queue_size };
             Flusher::start(facts.clone(), Arc::new(sink), flush, context.clock.clone())
         });
-        let watch = Arc::new(Watch { board, facts, coordinator: coordinator.status() });
+        let watch = Arc::new(Watch { board: Arc::clone(&board), facts, coordinator: coordinator.status() });
         let at_most_once = context.guarantee == Guarantee::AtMostOnce;
-        Ok(Self { queue, queue_end, coordinator, flusher, watch, at_most_once })
+        Ok(Self { queue, queue_end, coordinator, flusher, watch, board, winding_down, at_most_once })
     }
 }
 
 impl Source for KinesisSource {
     async fn next(&mut self) -> Result<Option<Batch>, Error> {
+        if self.winding_down.has_fallen() && !self.at_most_once {
+            return Ok(None);
+        }
+        let drained = async {
+            self.winding_down.fallen().await;
+            self.board.drained().await;
+        };
         tokio::select! {
             biased;
-            batch = self.queue_end.take() => Ok(batch),
-            error = self.coordinator.run() => Err(error),
+            batch = self.queue_end.take() => return Ok(batch),
+            error = self.coordinator.run() => return Err(error),
+            () = drained => {}
+        }
+        Ok(self.queue_end.take_now())
+    }
+
+    fn wind_down(&mut self) {
+        self.winding_down.fall();
+        if !self.at_most_once {
+            self.queue.close();
+            self.queue_end.clear();
         }
     }
 
     async fn stop(&mut self, deadline: Instant) -> StopReport {
+        self.wind_down();
         self.queue.close();
         self.queue_end.clear();
         let ended = self.coordinator.stop(deadline).await;
-        let (replayed, lost) = if self.at_most_once { (0, ended.beyond_checkpoint) } else { (ended.beyond_checkpoint, 0) };
+        // The board counts also what ended in another way than it was asked to.
+        let beyond = self.board.beyond_checkpoint();
+        let (replayed, lost) = if self.at_most_once { (0, beyond + self.board.lost_records()) } else { (beyond, 0) };
         if let Some(flusher) = self.flusher.take() {
             flusher.stop(deadline.max(Instant::now() + LAST_FLUSH)).await;
         }
@@ -243,7 +268,7 @@ impl SourceWatch for Watch {
         SourceStatus {
             partitions_held: self.coordinator.leases_held() as u64,
             millis_behind: views.iter().filter_map(|(_, view)| view.millis_behind).max(),
-            beyond_checkpoint: views.iter().map(|(_, view)| view.beyond_checkpoint).sum(),
+            beyond_checkpoint: self.board.beyond_checkpoint(),
             parked: views.into_iter().filter_map(|(_, view)| view.parked).collect(),
             waiting_for: self.coordinator.waiting_for(),
             losses,
@@ -253,6 +278,7 @@ impl SourceWatch for Watch {
     fn facts(&self) -> Facts {
         let mut facts = self.facts.measurements();
         facts.0.push(("kinesis_expired_spans_total", None, self.board.losses().1 as f64));
+        facts.0.push(("kinesis_lost_records_total", None, self.board.lost_records() as f64));
         facts
     }
 }

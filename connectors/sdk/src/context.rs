@@ -2,7 +2,7 @@
 //!
 //! Nothing in a connector reads the machine's clock or random source by itself, so that a run can be replayed from a seed.
 
-use crate::ByteBudget;
+use crate::{ByteBudget, Error};
 use bytestring::ByteString;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -117,6 +117,34 @@ impl Random {
     }
 }
 
+/// Where a connector tells of failures that it deals with itself (a part is opened again, a partition stands still): they are kept
+/// for the status, counted, and end the instance where it was told to exit on errors.
+#[derive(Clone)]
+pub struct Failures(Arc<dyn Fn(&Error) + Send + Sync>);
+
+impl Failures {
+    /// Told by calling `tell`, which must not block.
+    pub fn to(tell: impl Fn(&Error) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    /// Told to nobody: for tests.
+    pub fn unheard() -> Self {
+        Self::to(|_| ())
+    }
+
+    /// Something failed and is dealt with.
+    pub fn tell(&self, error: &Error) {
+        (self.0)(error);
+    }
+}
+
+impl fmt::Debug for Failures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Failures")
+    }
+}
+
 /// Everything a source gets from the instance it runs in.
 #[derive(Clone)]
 pub struct SourceContext {
@@ -128,6 +156,8 @@ pub struct SourceContext {
     pub destination: ByteString,
     /// The process's byte budget.
     pub budget: ByteBudget,
+    /// Who hears of failures the source deals with itself.
+    pub failures: Failures,
     /// The wall clock.
     pub clock: Clock,
     /// Randomness.

@@ -19,7 +19,7 @@ pub enum ErrorKind {
     Authentication,
     /// One record cannot be stored or decoded; the others can.
     Data,
-    /// Somebody else owns the thing now (a lease, a producer's name).
+    /// Somebody else owns the whole of it (another connector on the lease table): ends the instance, waiting does not help.
     Fenced,
     /// The connector was closed; nothing more will come.
     Closed,

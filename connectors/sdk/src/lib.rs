@@ -22,7 +22,7 @@ pub use ack::{AckHandle, AckSink, Acknowledgements, Outcome};
 pub use budget::{ByteBudget, Reservation, Share};
 pub use bytes::Bytes;
 pub use bytestring::ByteString;
-pub use context::{Clock, Guarantee, Identity, Random, SourceContext};
+pub use context::{Clock, Failures, Guarantee, Identity, Random, SourceContext};
 pub use descriptor::{Connector, ConnectorInfo, OnRecordError, ReadySource, SourceFactory, SourceSettings};
 pub use error::{Error, ErrorKind};
 pub use fence::Fence;

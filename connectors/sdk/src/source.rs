@@ -16,6 +16,10 @@ pub trait Source: Send + 'static {
     /// What ended the source as a whole; the engine closes it and opens it again with back-off.
     fn next(&mut self) -> impl Future<Output = Result<Option<Batch>, Error>> + Send;
 
+    /// Reads no more. What may be read again by the next run is dropped; what a stored checkpoint covers already (ATMOST_ONCE) still
+    /// comes out of [`Source::next`], and then none.
+    fn wind_down(&mut self);
+
     /// Stops reading, waits until what it handed out is resolved, stores how far it came and gives its partitions away, all within
     /// the deadline. Batches not yet handed out are dropped and read again by the next run.
     fn stop(&mut self, deadline: Instant) -> impl Future<Output = StopReport> + Send;
@@ -86,6 +90,8 @@ pub struct Facts(pub Vec<(&'static str, Option<ByteString>, f64)>);
 pub trait DynSource: Send {
     /// See [`Source::next`].
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Batch>, Error>>;
+    /// See [`Source::wind_down`].
+    fn wind_down(&mut self);
     /// See [`Source::stop`].
     fn stop(&mut self, deadline: Instant) -> BoxFuture<'_, StopReport>;
     /// See [`Source::watch`].
@@ -95,6 +101,10 @@ pub trait DynSource: Send {
 impl<S: Source> DynSource for S {
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Batch>, Error>> {
         Box::pin(Source::next(self))
+    }
+
+    fn wind_down(&mut self) {
+        Source::wind_down(self);
     }
 
     fn stop(&mut self, deadline: Instant) -> BoxFuture<'_, StopReport> {

@@ -7,14 +7,15 @@ use super::board::Place as BoardPlace;
 use super::decode::{Decoder, Item, Place};
 use super::expiry::{ExpiryWatch, FirstAnswer, instant};
 use super::progress::StoreSchedule;
+use super::queue::Room;
 use super::runner::ShardDeps;
 use super::start::{Start, start};
 use crate::coordinator::{ShardEnd, Stopped};
 use crate::ids::{Checkpoint, Position};
 use crate::lease::{HeldLease, Progress, StoreError};
 use crate::metrics::ShardFacts;
-use crate::port::{ChildShard, FetchError, Fetched, Retrieval};
-use connector_sdk::{AckHandle, Acknowledgements, Batch, ByteString, Error, Fence, Guarantee, ParkedShard, Record};
+use crate::port::{ChildShard, FetchError, Fetched, RawRecord, Retrieval, StartAt};
+use connector_sdk::{AckHandle, Acknowledgements, Batch, ByteString, Error, Fence, Guarantee, ParkedShard, Record, Reservation, Share};
 use futures_util::future::BoxFuture;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,12 +24,17 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{error, info, warn};
 
-/// How long a shard whose reading failed waits for what is on its way, before it is opened again.
-const SEE_THROUGH: Duration = Duration::from_secs(10);
+/// The first and the longest pause before reading that failed is tried again.
+const REOPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// Part of a stop's time that is kept for storing what is settled, whatever is still on its way.
+const KEPT_FOR_STORING: Duration = Duration::from_secs(1);
 /// How long a subscription may stand unread because what was read before it waits for the publisher.
 const UNREAD: Duration = Duration::from_secs(5);
-/// The most records handed on at once: what one place in the queue holds.
+/// The most records decoded and handed on at once: what one place in the queue holds. What one answer of aggregates comes to is not
+/// held at once.
 const BATCH: usize = 1_000;
+/// In ATMOST_ONCE, the most records that one checkpoint is stored for in advance.
+const AHEAD: usize = 10_000;
 
 /// How the task ended.
 pub(super) enum Ended {
@@ -52,6 +58,13 @@ struct Storing {
     covers: u64,
 }
 
+/// An answer, or what is left of it.
+struct Undecoded {
+    raws: VecDeque<RawRecord>,
+    millis_behind: u64,
+    reservation: Reservation,
+}
+
 struct Consumer {
     lease: Arc<HeldLease>,
     deps: Arc<ShardDeps>,
@@ -59,8 +72,15 @@ struct Consumer {
     /// Falls with the lease, and when the shard parks: nothing behind the record goes on a wire.
     fence: Fence,
     acks: Arc<Acknowledgements<Place>>,
-    /// None while parked or at the end.
+    /// None while parked, winding down or at the end, and until it is opened again after a failure.
     retrieval: Option<Box<dyn Retrieval>>,
+    share: Share,
+    /// Where reading goes on when it is opened again.
+    resume: StartAt,
+    reopen: Option<Instant>,
+    reopen_pause: Duration,
+    /// Fetched and not yet decoded.
+    answer: Option<Undecoded>,
     decoder: Decoder,
     facts: ShardFacts,
     expiry: ExpiryWatch,
@@ -81,6 +101,10 @@ struct Consumer {
     /// Until when what waits for the publisher may leave the retrieval unread; none once it rests, and while nothing waits.
     unread_until: Option<Instant>,
     parked: Option<ParkedShard>,
+    winding_down: bool,
+    opened_at: Instant,
+    /// Since when what was decoded last waits for the queue.
+    waiting_since: Instant,
 }
 
 impl Consumer {
@@ -98,7 +122,12 @@ impl Consumer {
             place: deps.board.place(&shard),
             facts: deps.facts.shard(&shard),
             acks: Acknowledgements::new(share.clone(), fence.clone()),
-            retrieval: Some(deps.retrieval.open(&shard, at, share)),
+            retrieval: Some(deps.retrieval.open(&shard, at.clone(), share.clone())),
+            share,
+            resume: at,
+            reopen: None,
+            reopen_pause: REOPEN.0,
+            answer: None,
             decoder: Decoder::new(shard, lease.range(), deps.form.clone(), covered, ordinal),
             expiry: ExpiryWatch::new(expected, caught_up_at, deps.retention_hours),
             fence,
@@ -114,6 +143,9 @@ impl Consumer {
             warned_of_lag: false,
             unread_until: None,
             parked: None,
+            winding_down: false,
+            opened_at: Instant::now(),
+            waiting_since: Instant::now(),
             lease,
             deps,
         })
@@ -121,14 +153,20 @@ impl Consumer {
 
     async fn run(&mut self, stop: &mut watch::Receiver<Option<Instant>>) -> Ended {
         let lost = self.lease.fence().clone();
+        let winding_down = self.deps.winding_down.clone();
+        self.facts.initialized(self.opened_at.elapsed(), true);
         loop {
-            let at_end = self.children.is_some() && self.waiting.is_empty() && self.parked.is_none();
-            let may_fetch = self.waiting.is_empty() && self.children.is_none();
+            if self.waiting.is_empty() && self.answer.is_some() {
+                self.decode();
+            }
+            let read_up = self.waiting.is_empty() && self.answer.is_none();
+            let at_end = self.children.is_some() && read_up && self.parked.is_none();
             let next = self.waiting.front().filter(|_| self.released).map(|batch| batch.records.len());
             tokio::select! {
                 biased;
                 deadline = asked(stop) => return Ended::Asked(self.stop(deadline).await),
                 () = lost.fallen() => return Ended::Itself(self.lose()),
+                () = winding_down.fallen(), if !self.winding_down => self.wind_down(),
                 (place, cause) = self.acks.failed(), if self.parked.is_none() => self.park(&place, &cause),
                 result = written(&mut self.storing), if self.storing.is_some() => {
                     if let Some(end) = self.stored(result) {
@@ -149,23 +187,61 @@ impl Consumer {
                     }
                 }
                 room = self.deps.queue.room(next.unwrap_or(1)), if next.is_some() => match room {
-                    Some(room) => {
-                        let batch = self.waiting.pop_front().expect("its size was just read");
-                        self.deps.queue.put(room, batch);
-                    }
+                    Some(room) => self.hand_on(room),
                     // The instance is closing: nothing more is handed on, the stop is about to come.
-                    None => { self.waiting.clear(); self.retrieval = None; }
+                    None => self.drop_unread(),
                 },
-                () = sleep_until(self.unread_until.unwrap_or_else(Instant::now)), if self.unread_until.is_some() && !may_fetch => self.rest(),
-                fetched = fetch(&mut self.retrieval), if may_fetch => match fetched {
+                () = at(self.unread_until), if !read_up => self.rest(),
+                () = at(self.reopen) => self.open_again(),
+                fetched = fetch(&mut self.retrieval), if read_up => match fetched {
                     Ok(fetched) => self.take(fetched),
                     // The retrieval leaves it alone for a moment; it is never answered with LATEST.
                     Err(FetchError::FutureTimestamp) => {}
-                    Err(FetchError::Failed(error)) => return Ended::Itself(self.give_up(error).await),
+                    Err(FetchError::Failed(error)) => self.reading_failed(&error),
                 },
             }
             self.show();
         }
+    }
+
+    fn hand_on(&mut self, room: Room) {
+        if let Some(batch) = self.waiting.pop_front() {
+            self.deps.queue.put(room, batch);
+        }
+        if self.waiting.is_empty() {
+            self.facts.handed_on(self.waiting_since.elapsed(), true);
+        }
+    }
+
+    /// What was read and not handed on is let go of: the next owner, or the next run, reads it again.
+    fn drop_unread(&mut self) {
+        (self.retrieval, self.answer, self.reopen, self.unread_until) = (None, None, None, None);
+        self.waiting.clear();
+    }
+
+    /// The instance takes no more: only what a stored checkpoint covers, or is about to, is still handed on.
+    fn wind_down(&mut self) {
+        self.winding_down = true;
+        let ahead = self.deps.guarantee == Guarantee::AtMostOnce && (self.released || self.storing.is_some());
+        let covered = if ahead { std::mem::take(&mut self.waiting) } else { VecDeque::new() };
+        self.drop_unread();
+        self.waiting = covered;
+    }
+
+    /// Reading failed beyond the retrieval's own patience: it is opened again behind the last record, after a growing pause.
+    fn reading_failed(&mut self, error: &Error) {
+        let pause = self.reopen_pause;
+        self.reopen_pause = (pause * 2).min(REOPEN.1);
+        self.retrieval = None;
+        self.reopen = Some(Instant::now() + pause);
+        let error = error.clone().context(format_args!("reading shard `{}`", self.lease.shard()));
+        warn!(%error, retry_in_ms = pause.as_millis() as u64, "a shard cannot be read");
+        self.deps.failures.tell(&error);
+    }
+
+    fn open_again(&mut self) {
+        self.reopen = None;
+        self.retrieval = Some(self.deps.retrieval.open(self.lease.shard(), self.resume.clone(), self.share.clone()));
     }
 
     /// The publisher is blocked: what the service has pushed meanwhile is not kept on the connection.
@@ -176,30 +252,49 @@ impl Consumer {
         }
     }
 
-    /// Decodes an answer, tracks its records and lines them up for the queue.
+    /// Takes an answer over; it is decoded bite by bite as it is handed on.
     fn take(&mut self, fetched: Fetched) {
         let Fetched { records, millis_behind, children, end, reservation } = fetched;
         let now = self.deps.clock.millis();
+        self.reopen_pause = REOPEN.0;
         self.look_for_losses(&records, millis_behind == 0 || end, now);
         self.tip_seen_at = (millis_behind == 0).then_some(now);
         self.watch_lag(millis_behind);
-        let bytes: u64 = records.iter().map(|record| record.data.len() as u64).sum();
-        self.facts.processed(records.len() as u64, bytes, millis_behind);
         self.place.show(|view| view.millis_behind = Some(millis_behind));
-        let mut items = Vec::with_capacity(records.len());
-        for raw in records {
-            self.decoder.decode(raw, millis_behind, &mut items);
+        if let Some(last) = records.last() {
+            self.resume = StartAt::After(last.sequence.clone());
         }
-        let cost: u64 = items.iter().map(cost).sum();
-        // The bytes pass from the answer to its records, each freed when it resolves.
-        reservation.settle(cost);
-        self.line_up(items);
-        self.unread_until = (!self.waiting.is_empty()).then(|| Instant::now() + UNREAD);
+        let empty = records.is_empty();
+        if empty {
+            self.facts.processed(0, 0, millis_behind);
+        } else {
+            self.answer = Some(Undecoded { raws: records.into(), millis_behind, reservation });
+            self.unread_until = Some(Instant::now() + UNREAD);
+        }
         if end {
             self.retrieval = None;
             self.children = Some(children);
         }
-        if self.deps.guarantee == Guarantee::AtMostOnce && !self.waiting.is_empty() {
+    }
+
+    /// Decodes the next bite of the answer, tracks its records and lines them up for the queue.
+    fn decode(&mut self) {
+        let Some(mut answer) = self.answer.take() else { return };
+        let ahead = self.deps.guarantee == Guarantee::AtMostOnce;
+        let limit = if ahead { AHEAD } else { BATCH };
+        let mut items = Vec::with_capacity(limit.min(answer.raws.len().max(16)));
+        self.decoder.decode(&mut answer.raws, answer.millis_behind, limit, &mut items);
+        let bytes: u64 = items.iter().map(payload).sum();
+        self.facts.processed(items.len() as u64, bytes, answer.millis_behind);
+        // The bytes pass from the answer to its records, each freed when it resolves; what is left of the answer stays held.
+        self.share.charge(items.iter().map(cost).sum());
+        answer.reservation.shrink_to(answer.raws.iter().map(RawRecord::cost).sum());
+        if !answer.raws.is_empty() || self.decoder.is_in_the_middle() {
+            self.answer = Some(answer);
+        }
+        self.waiting_since = Instant::now();
+        self.line_up(items);
+        if ahead && !self.waiting.is_empty() {
             self.released = false;
             self.store_ahead();
         }
@@ -242,13 +337,13 @@ impl Consumer {
             FirstAnswer::Moved => self.begin_epoch(),
             FirstAnswer::Expired { from, to } => {
                 self.begin_epoch();
+                let since = from.map_or_else(|| "the stored checkpoint".to_owned(), instant);
                 let sentence = format!(
-                    "records of shard `{}` that arrived between {} and {} may have expired before they were read",
+                    "records of shard `{}` that arrived between {since} and {} may have expired before they were read",
                     self.lease.shard(),
-                    instant(from),
                     instant(to)
                 );
-                error!(shard = %self.lease.shard(), from = %instant(from), to = %instant(to), "records may have expired before they were read; reading goes on with what is there");
+                error!(shard = %self.lease.shard(), from = %since, to = %instant(to), "records may have expired before they were read; reading goes on with what is there");
                 self.place.lost(sentence);
             }
         }
@@ -272,25 +367,28 @@ impl Consumer {
 
     /// Stops at a record that cannot be stored: fetches nothing, holds no bytes, keeps the lease.
     fn park(&mut self, place: &Place, cause: &Error) {
-        self.fence.fall();
-        self.retrieval = None;
-        self.waiting.clear();
+        // What was handed on behind the record is fenced off by its failure; what was not is dropped here.
+        self.drop_unread();
         let retention = u64::from(self.deps.retention_hours) * 3_600_000;
+        let expires_at = place.arrived_at.map(|arrived| arrived + retention);
         let parked = ParkedShard {
             partition: self.lease.shard().text().clone(),
             record: place.position.to_string(),
             reason: cause.to_string(),
-            expires_at: Some(self.deps.clock.millis() + retention),
+            expires_at,
             waiting_children: self.children.iter().flatten().map(|child| child.id.text().clone()).collect::<Vec<ByteString>>(),
         };
-        error!(shard = %self.lease.shard(), stream = %self.deps.stream, record = %place.position, reason = %cause,
+        let expires = expires_at.map(instant);
+        error!(shard = %self.lease.shard(), stream = %self.deps.stream, record = %place.position, reason = %cause, expires,
             "the shard stands still at a record that cannot be stored; `onRecordError` decides, a restart tries again");
         self.place.show(|view| view.parked = Some(parked.clone()));
         self.parked = Some(parked);
+        let told = format!("shard `{}` of stream `{}` stands still at record `{}`", self.lease.shard(), self.deps.stream, place.position);
+        self.deps.failures.tell(&cause.clone().context(told));
     }
 
     fn progress(&self, place: &Place) -> Progress {
-        let settled = self.acks.read(connector_sdk::AckTracker::is_settled) && self.waiting.is_empty();
+        let settled = self.acks.read(connector_sdk::AckTracker::is_settled) && self.waiting.is_empty() && self.answer.is_none();
         Progress {
             checkpoint: Checkpoint::At(place.position.clone()),
             ordinal: place.ordinal,
@@ -354,25 +452,25 @@ impl Consumer {
             Err(StoreError::Lost) => return Some(self.lose()),
             Err(StoreError::Failed(error)) => {
                 self.stored_through = None;
-                let given_up = self.schedule.failed();
+                let given_up = self.schedule.failed(!self.released);
                 warn!(shard = %self.lease.shard(), %error, left_to_next_interval = given_up, "progress could not be stored");
             }
         }
         None
     }
 
+    /// The lease is somebody else's: nothing more goes on a wire. What is not known to be published comes again from the new owner,
+    /// or in ATMOST_ONCE never.
     fn lose(&mut self) -> ShardEnd {
         self.fence.fall();
-        self.waiting.clear();
+        self.drop_unread();
+        let beyond = self.beyond_checkpoint();
+        if self.deps.guarantee == Guarantee::AtMostOnce && beyond > 0 {
+            warn!(shard = %self.lease.shard(), records = beyond, "the lease was lost with records checkpointed that may not have been published");
+            self.place.lost_records(beyond);
+        }
+        self.place.show(|view| view.beyond_checkpoint = 0);
         ShardEnd::LeaseLost
-    }
-
-    /// Reading cannot go on: what was handed out is seen through first, so that the next attempt begins behind it.
-    async fn give_up(&mut self, error: Error) -> ShardEnd {
-        self.stop(Instant::now() + SEE_THROUGH).await;
-        // What is on its way still belongs to this attempt; the next one reads it again.
-        self.fence.fall();
-        ShardEnd::Failed(error)
     }
 
     /// Everything is settled: children first, then the shard's end. The error is the pause before the next attempt.
@@ -386,16 +484,19 @@ impl Consumer {
             Err(StoreError::Lost) => Ok(self.lose()),
             Err(StoreError::Failed(error)) => {
                 warn!(shard = %self.lease.shard(), %error, "the shard's end could not be stored");
-                Err(self.deps.backoff_time)
+                self.deps.failures.tell(&error);
+                Err(self.schedule.pause())
             }
         }
     }
 
-    /// Reads no more, waits for what is on its way, stores how far it came.
+    /// Reads no more, waits for what is on its way, stores how far it came. What is still on its way shortly before the deadline does
+    /// not keep the settled prefix from being stored.
     async fn stop(&mut self, deadline: Instant) -> Stopped {
-        self.retrieval = None;
-        self.waiting.clear();
-        let in_time = timeout_at(deadline, self.acks.quiet()).await.is_ok();
+        self.drop_unread();
+        let left = deadline.saturating_duration_since(Instant::now());
+        let in_time = timeout_at(deadline - KEPT_FOR_STORING.min(left / 3), self.acks.quiet()).await.is_ok();
+        self.show();
         if let Some(mut storing) = self.storing.take()
             && let Ok(Ok(())) = timeout_at(deadline, &mut storing.write).await
         {
@@ -407,6 +508,7 @@ impl Consumer {
         if !in_time {
             self.fence.fall();
         }
+        self.show();
         Stopped { beyond_checkpoint: self.beyond_checkpoint() }
     }
 
@@ -439,7 +541,8 @@ impl Consumer {
 
     fn show(&mut self) {
         let beyond = self.beyond_checkpoint();
-        self.place.show(|view| view.beyond_checkpoint = beyond);
+        let drained = self.winding_down && self.waiting.is_empty();
+        self.place.show(|view| (view.beyond_checkpoint, view.drained) = (beyond, drained));
     }
 }
 
@@ -449,10 +552,25 @@ fn place_of(item: &Item) -> &Place {
     }
 }
 
+fn payload(item: &Item) -> u64 {
+    match item {
+        Item::Message(record, _) => record.value.len() as u64,
+        Item::Nothing(_) => 0,
+    }
+}
+
 fn cost(item: &Item) -> u64 {
     match item {
         Item::Message(record, _) => record.cost() as u64,
         Item::Nothing(_) => 0,
+    }
+}
+
+/// Waits until the moment, or for ever without one.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -481,6 +599,7 @@ async fn fetch(retrieval: &mut Option<Box<dyn Retrieval>>) -> Result<Fetched, Fe
 
 impl Drop for Consumer {
     fn drop(&mut self) {
+        self.facts.shut_down(Duration::ZERO, !self.lease.fence().has_fallen());
         self.deps.facts.release(self.lease.shard());
     }
 }

@@ -4,7 +4,7 @@
 //! before anything is dropped. So nothing shifts when a filter, the KPL hash-range rule or the de-aggregator changes. Payloads are
 //! slices of what was received.
 
-use crate::aggregation::{Deaggregated, deaggregate};
+use crate::aggregation::{Deaggregated, UserRecords, deaggregate};
 use crate::config::{MessageKeyMode, RecordProperty};
 use crate::ids::{HashRange, Position, SequenceNumber, ShardId};
 use crate::port::{Encryption, RawRecord};
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use connector_sdk::{Label, Properties, Record};
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 
 /// Where a record stands in its shard: what the tracker tracks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub(super) struct Place {
     pub(super) position: Position,
     /// The number of its Kinesis record in the shard, from 1.
     pub(super) ordinal: u64,
+    /// When it arrived, in milliseconds since the epoch; none when the service did not say.
+    pub(super) arrived_at: Option<u64>,
 }
 
 /// What came out of Kinesis records, in order.
@@ -45,17 +48,51 @@ pub(super) struct Decoder {
     ordinal: u64,
     /// The last arrival and its text: neighbours share it.
     arrival: (Option<u64>, ByteString),
+    /// An aggregate that is half taken apart.
+    current: Option<Current>,
+}
+
+struct Current {
+    raw: RawRecord,
+    users: UserRecords,
+    covered_sub: Option<u64>,
 }
 
 impl Decoder {
     /// For a shard whose checkpoint covers everything through `covered`; `ordinal` is the number of the Kinesis record before the
     /// next one.
     pub(super) fn new(shard: ShardId, range: Option<HashRange>, form: MessageForm, covered: Option<Position>, ordinal: u64) -> Self {
-        Self { shard, range, form, covered, ordinal, arrival: (None, ByteString::new()) }
+        Self { shard, range, form, covered, ordinal, arrival: (None, ByteString::new()), current: None }
     }
 
-    /// Decodes one Kinesis record into `items`.
-    pub(super) fn decode(&mut self, mut raw: RawRecord, millis_behind: u64, items: &mut Vec<Item>) {
+    /// Decodes from the front of `raws` until `items` has `limit`; an aggregate may be left half taken apart.
+    pub(super) fn decode(&mut self, raws: &mut VecDeque<RawRecord>, millis_behind: u64, limit: usize, items: &mut Vec<Item>) {
+        while items.len() < limit {
+            if let Some(mut current) = self.current.take() {
+                while items.len() < limit {
+                    let Some(user) = current.users.next() else { break };
+                    if current.covered_sub.is_none_or(|covered| user.sub > covered) {
+                        let place = self.place(&current.raw, user.sub);
+                        let record = self.message(&current.raw, user.partition_key, user.data, user.sub, millis_behind);
+                        items.push(Item::Message(record, place));
+                    }
+                }
+                self.current = (current.users.len() > 0).then_some(current);
+            } else if let Some(raw) = raws.pop_front() {
+                self.begin(raw, millis_behind, items);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Whether an aggregate is half taken apart.
+    pub(super) fn is_in_the_middle(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// Decodes a Kinesis record of its own, or begins to take an aggregate apart.
+    fn begin(&mut self, raw: RawRecord, millis_behind: u64, items: &mut Vec<Item>) {
         let covered_sub = match self.covered.as_ref().map(|covered| (raw.sequence.cmp(&covered.sequence), covered.sub)) {
             Some((Ordering::Less, _)) => return,
             Some((Ordering::Equal, sub)) => Some(sub),
@@ -67,31 +104,20 @@ impl Decoder {
             None => None,
         };
         self.ordinal += 1;
-        let (sequence, ordinal) = (raw.sequence.clone(), self.ordinal);
-        let place = |sub| Place { position: Position { sequence: sequence.clone(), sub }, ordinal };
-        let is_covered = |sub: u64| covered_sub.is_some_and(|covered| sub <= covered);
         match deaggregate(&raw, self.range) {
+            // The record itself is what the checkpoint covers.
+            Deaggregated::Raw | Deaggregated::Discarded | Deaggregated::Empty if covered_sub.is_some() => {}
             Deaggregated::Raw => {
-                if !is_covered(0) {
-                    let data = std::mem::take(&mut raw.data);
-                    let record = self.message(&raw, raw.partition_key.clone(), data, 0, millis_behind);
-                    items.push(Item::Message(record, place(0)));
-                }
+                let record = self.message(&raw, raw.partition_key.clone(), raw.data.clone(), 0, millis_behind);
+                items.push(Item::Message(record, self.place(&raw, 0)));
             }
-            Deaggregated::Discarded | Deaggregated::Empty => {
-                if covered_sub.is_none() {
-                    items.push(Item::Nothing(place(0)));
-                }
-            }
-            Deaggregated::UserRecords(records) => {
-                for user in records {
-                    if !is_covered(user.sub) {
-                        let record = self.message(&raw, user.partition_key, user.data, user.sub, millis_behind);
-                        items.push(Item::Message(record, place(user.sub)));
-                    }
-                }
-            }
+            Deaggregated::Discarded | Deaggregated::Empty => items.push(Item::Nothing(self.place(&raw, 0))),
+            Deaggregated::UserRecords(users) => self.current = Some(Current { raw, users, covered_sub }),
         }
+    }
+
+    fn place(&self, raw: &RawRecord, sub: u64) -> Place {
+        Place { position: Position { sequence: raw.sequence.clone(), sub }, ordinal: self.ordinal, arrived_at: raw.arrived_at }
     }
 
     fn message(&mut self, raw: &RawRecord, partition_key: ByteString, data: Bytes, sub: u64, millis_behind: u64) -> Record {

@@ -27,9 +27,13 @@ fn decoder(covered: Option<(u64, u64)>, ordinal: u64, range: Option<HashRange>) 
 }
 
 fn decode(decoder: &mut Decoder, records: impl IntoIterator<Item = RawRecord>) -> Vec<Item> {
+    let mut raws: VecDeque<RawRecord> = records.into_iter().collect();
     let mut items = Vec::new();
-    for record in records {
-        decoder.decode(record, 250, &mut items);
+    // In small bites: an aggregate is left half taken apart in between.
+    while !raws.is_empty() || decoder.is_in_the_middle() {
+        let limit = items.len() + 2;
+        decoder.decode(&mut raws, 250, limit, &mut items);
+        assert!(items.len() <= limit);
     }
     items
 }

@@ -25,8 +25,8 @@ pub(super) enum FirstAnswer {
     Moved,
     /// What arrived in this span, in milliseconds since the epoch, may be lost.
     Expired {
-        /// Last caught up.
-        from: u64,
+        /// Last caught up; none when it never was since the checkpointed record.
+        from: Option<u64>,
         /// The oldest record there is now, or the horizon.
         to: u64,
     },
@@ -53,12 +53,12 @@ impl ExpiryWatch {
             return FirstAnswer::Whole;
         }
         let horizon = now.saturating_sub(self.retention_millis);
+        let oldest = first.and_then(|(_, arrived)| arrived).unwrap_or(horizon);
         match self.caught_up_at {
-            Some(from) if from < horizon => {
-                let oldest = first.and_then(|(_, arrived)| arrived).unwrap_or(horizon);
-                FirstAnswer::Expired { from, to: oldest.max(from) }
-            }
-            _ if self.expected.is_some() && first.is_some() => FirstAnswer::Moved,
+            Some(from) if from < horizon => FirstAnswer::Expired { from: Some(from), to: oldest.max(from) },
+            // A record goes only by expiring, and there was more behind it when it was stored.
+            None if self.expected.is_some() => FirstAnswer::Expired { from: None, to: oldest },
+            _ if self.expected.is_some() => FirstAnswer::Moved,
             _ => FirstAnswer::Whole,
         }
     }
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(watch.look(None, false, 3 * DAY), FirstAnswer::Undecided, "an empty answer before the tip says nothing");
         assert_eq!(
             watch.look(Some((&number("9"), Some(2 * DAY + 5))), false, 3 * DAY),
-            FirstAnswer::Expired { from: DAY, to: 2 * DAY + 5 }
+            FirstAnswer::Expired { from: Some(DAY), to: 2 * DAY + 5 }
         );
         assert_eq!(watch.look(Some((&number("10"), None)), true, 3 * DAY), FirstAnswer::Undecided);
     }
@@ -104,15 +104,21 @@ mod tests {
     #[test]
     fn an_idle_shard_is_no_alarm() {
         let mut watch = ExpiryWatch::new(Some(number("7")), Some(3 * DAY - 60_000), 24);
-        assert_eq!(watch.look(None, true, 3 * DAY), FirstAnswer::Whole);
+        assert_eq!(watch.look(None, true, 3 * DAY), FirstAnswer::Moved, "its number is not used again");
         let mut watch = ExpiryWatch::new(Some(number("7")), Some(3 * DAY - 60_000), 24);
         assert_eq!(watch.look(Some((&number("8"), None)), false, 3 * DAY), FirstAnswer::Moved);
     }
 
     #[test]
+    fn a_backlog_that_was_never_caught_up_is_said_when_its_record_is_gone() {
+        let mut watch = ExpiryWatch::new(Some(number("7")), None, 24);
+        assert_eq!(watch.look(Some((&number("9"), Some(2 * DAY))), false, 3 * DAY), FirstAnswer::Expired { from: None, to: 2 * DAY });
+    }
+
+    #[test]
     fn a_closed_shard_that_expired_whole_is_said() {
         let mut watch = ExpiryWatch::new(Some(number("7")), Some(DAY / 2), 24);
-        assert_eq!(watch.look(None, true, 3 * DAY), FirstAnswer::Expired { from: DAY / 2, to: 2 * DAY });
+        assert_eq!(watch.look(None, true, 3 * DAY), FirstAnswer::Expired { from: Some(DAY / 2), to: 2 * DAY });
     }
 
     #[test]

@@ -4,6 +4,9 @@
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// The shortest pause between attempts, whatever is configured: the table is not asked without end.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
 /// The times of storing.
 pub(super) struct StoreSchedule {
     interval: Duration,
@@ -20,7 +23,13 @@ impl StoreSchedule {
     pub(super) fn new(interval: Duration, pause: Duration, retries: u32, retention_hours: u32) -> Self {
         let now = Instant::now();
         let idle_every = Duration::from_secs(u64::from(retention_hours.max(1)) * 3_600 / 12);
+        let pause = pause.max(SHORTEST_PAUSE);
         Self { interval, pause, retries, failures: 0, next: now + interval, idle_every, idle_next: now + idle_every.min(interval) }
+    }
+
+    /// The pause between attempts.
+    pub(super) fn pause(&self) -> Duration {
+        self.pause
     }
 
     /// When to look next.
@@ -46,10 +55,10 @@ impl StoreSchedule {
         self.idle_next = now + self.idle_every;
     }
 
-    /// It could not be stored. True when the attempts of this interval are used up.
-    pub(super) fn failed(&mut self) -> bool {
+    /// It could not be stored. True when the attempts of this interval are used up; where records wait for the store, they never are.
+    pub(super) fn failed(&mut self, waited_for: bool) -> bool {
         self.failures += 1;
-        let given_up = self.failures > self.retries;
+        let given_up = self.failures > self.retries && !waited_for;
         if given_up {
             self.failures = 0;
         }
@@ -67,11 +76,12 @@ mod tests {
         let mut schedule = StoreSchedule::new(Duration::from_secs(60), Duration::from_secs(3), 2, 24);
         let wait = |schedule: &StoreSchedule| schedule.next() - Instant::now();
         assert_eq!(wait(&schedule), Duration::from_secs(60));
-        assert!(!schedule.failed());
+        assert!(!schedule.failed(false));
         assert_eq!(wait(&schedule), Duration::from_secs(3));
-        assert!(!schedule.failed());
-        assert!(schedule.failed(), "two retries after the first attempt");
+        assert!(!schedule.failed(false));
+        assert!(schedule.failed(false), "two retries after the first attempt");
         assert_eq!(wait(&schedule), Duration::from_secs(60));
+        assert!((0..9).all(|_| !schedule.failed(true)), "records that wait for the store do not wait for the interval");
     }
 
     #[tokio::test(start_paused = true)]

@@ -66,6 +66,16 @@ impl QueueEnd {
         }
     }
 
+    /// The next batch that is there already.
+    pub(crate) fn take_now(&mut self) -> Option<Batch> {
+        loop {
+            let queued = self.receiver.try_recv().ok()?;
+            if !queued.batch.handle.is_fenced() {
+                return Some(queued.batch);
+            }
+        }
+    }
+
     /// Drops what waits: the records are given back.
     pub(crate) fn clear(&mut self) {
         self.receiver.close();

@@ -9,7 +9,7 @@ use crate::coordinator::{RunningShard, ShardEnd, ShardRunner, Stopped};
 use crate::lease::HeldLease;
 use crate::metrics::Facts;
 use crate::port::{RetrievalMode, StreamDescription};
-use connector_sdk::{ByteBudget, ByteString, Clock, Guarantee, SourceContext, Task};
+use connector_sdk::{ByteBudget, ByteString, Clock, Failures, Fence, Guarantee, SourceContext, Task};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,10 @@ pub(crate) struct ShardDeps {
     pub(super) queue: ReceiveQueue,
     pub(super) board: Arc<Board>,
     pub(super) facts: Facts,
+    /// Who hears of failures that a shard deals with itself.
+    pub(super) failures: Failures,
+    /// Falls when the instance takes no more.
+    pub(super) winding_down: Fence,
     pub(super) budget: ByteBudget,
     pub(super) clock: Clock,
     pub(super) guarantee: Guarantee,
@@ -44,12 +48,15 @@ impl ShardDeps {
         queue: ReceiveQueue,
         board: Arc<Board>,
         facts: Facts,
+        winding_down: Fence,
     ) -> Self {
         Self {
             retrieval,
             queue,
             board,
             facts,
+            failures: context.failures.clone(),
+            winding_down,
             budget: context.budget.clone(),
             clock: context.clock.clone(),
             guarantee: context.guarantee,
