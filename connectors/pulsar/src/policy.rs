@@ -6,7 +6,7 @@
 use crate::facts::Facts;
 use crate::machine::{Duty, Refused};
 use crate::topic::TopicName;
-use connector_sdk::{Error, ErrorKind, OnRecordError, Properties, Record};
+use connector_sdk::{Error, ErrorKind, Identity, OnRecordError, Properties, Record};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use tracing::{error, warn};
@@ -19,6 +19,8 @@ const CARRIED_PROPERTIES: usize = 16 * 1_024;
 /// The choice, with what it needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
+    /// The instance, named in each line of the log: partitions of two sources may bear the same name.
+    instance: String,
     choice: OnRecordError,
     dead_letter_topic: Option<TopicName>,
     /// Whether a partition can stop at a record: not when its checkpoint has passed the record already.
@@ -35,8 +37,8 @@ pub(crate) enum Fate {
 
 impl Policy {
     /// `checkpoints_first`: whether checkpoints pass a record before it is sent.
-    pub(crate) fn new(choice: OnRecordError, dead_letter_topic: Option<TopicName>, checkpoints_first: bool) -> Self {
-        Self { choice, dead_letter_topic, stops: !checkpoints_first }
+    pub(crate) fn new(instance: &Identity, choice: OnRecordError, dead_letter_topic: Option<TopicName>, checkpoints_first: bool) -> Self {
+        Self { instance: instance.to_string(), choice, dead_letter_topic, stops: !checkpoints_first }
     }
 
     pub(crate) fn dead_letter_topic(&self) -> Option<&TopicName> {
@@ -45,6 +47,7 @@ impl Policy {
 
     pub(crate) fn judge(&self, topic: &str, refused: Refused, from_dead_letters: bool, facts: &Facts) -> Fate {
         let Refused { record, duty, error, too_large, .. } = refused;
+        let instance = &self.instance;
         if from_dead_letters {
             self.refuse_dead_letter(topic, &record, duty, error, facts);
             return Fate::Decided;
@@ -52,7 +55,7 @@ impl Policy {
         let (partition, label) = (duty.partition.clone(), record.label.to_string());
         match (self.choice, &self.dead_letter_topic) {
             (OnRecordError::DeadLetter, Some(_)) => {
-                warn!(%partition, record = label, size = record.value.len(), topic, %error, "record goes to the dead letter topic");
+                warn!(instance, %partition, record = label, size = record.value.len(), topic, %error, "record goes to the dead letter topic");
                 facts.dead_letters.add(1);
                 Fate::DeadLetter(Box::new((dead_letter(topic, &partition, record, &error, too_large), duty)))
             }
@@ -62,7 +65,7 @@ impl Policy {
                 Fate::Decided
             }
             _ => {
-                warn!(%partition, record = label, size = record.value.len(), topic, %error, "record dropped");
+                warn!(instance, %partition, record = label, size = record.value.len(), topic, %error, "record dropped");
                 facts.dropped_records.add(1);
                 duty.handle.ack();
                 Fate::Decided
@@ -79,13 +82,13 @@ impl Policy {
             facts.fenced_records.add(1);
             return duty.handle.give_back();
         }
-        let (partition, label) = (&duty.partition, record.label.to_string());
+        let (instance, partition, label) = (&self.instance, &duty.partition, record.label.to_string());
         if !self.stops {
-            error!(%partition, record = label, topic, %error, "record dropped: the dead letter topic refuses it");
+            error!(instance, %partition, record = label, size = record.value.len(), topic, %error, "record dropped: the dead letter topic refuses it");
             facts.dropped_records.add(1);
             return duty.handle.ack();
         }
-        error!(%partition, record = label, topic, %error, "the dead letter topic refuses the record");
+        error!(instance, %partition, record = label, size = record.value.len(), topic, %error, "the dead letter topic refuses the record");
         let doing = format!("the dead letter topic `{topic}` refuses record `{label}` of `{partition}`");
         duty.handle.fail(of_record(error.context(doing)));
     }

@@ -148,7 +148,7 @@ impl Publisher {
             None => None,
         };
         let checkpoints_first = settings.guarantee == Guarantee::AtMostOnce;
-        let policy = Policy::new(settings.on_record_error, dead_letter_topic, checkpoints_first);
+        let policy = Policy::new(&settings.identity, settings.on_record_error, dead_letter_topic, checkpoints_first);
         let producer = settings.producer.as_ref();
         let batching = producer.map_or_else(Batching::default, ProducerConfig::batching);
 

@@ -5,6 +5,7 @@
 mod broker;
 mod faults;
 mod flow;
+mod log_lines;
 mod refusals;
 mod start;
 
