@@ -4,7 +4,7 @@ use connector_sdk::{Error, ErrorKind};
 
 /// Codes of `ServerError` that this client tells apart.
 pub(crate) mod code {
-    /// Trouble in the metadata store, and what brokers answer for namespaces that are not there.
+    /// Trouble in the metadata store; also the answer for namespaces that are not there and for messages that are to be encrypted.
     pub(crate) const METADATA: i32 = 1;
     /// The write or the topic failed; the producer must be opened anew.
     pub(crate) const PERSISTENCE: i32 = 2;
@@ -42,12 +42,21 @@ pub(crate) mod code {
 pub(crate) fn refused(code: i32, message: &str, doing: &str) -> Error {
     let said = sentence(message);
     let absent = looks_absent(&said);
+    let encryption = said.to_ascii_lowercase().contains("encrypt");
     let (kind, hint) = match code {
         code::AUTHENTICATION => (
             ErrorKind::Authentication,
             Some("check the client authentication plugin, its parameters and that the token or certificate has not expired"),
         ),
         code::AUTHORIZATION => (ErrorKind::Authentication, Some("grant the role `produce` on the topic or its namespace")),
+        // The only word on it: the same code stands for trouble that passes.
+        code::METADATA if encryption => (
+            ErrorKind::Configuration,
+            Some(
+                "end-to-end encryption is required there and not offered here; choose another topic, \
+                 or lift the demand with `pulsar-admin namespaces set-encryption-required --disable`",
+            ),
+        ),
         code::METADATA | code::NOT_ALLOWED | code::SERVICE_NOT_READY | code::TOPIC_NOT_FOUND | 0 if absent => {
             (ErrorKind::Configuration, Some("create the tenant and the namespace, or correct the topic's name"))
         }

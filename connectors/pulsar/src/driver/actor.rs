@@ -76,7 +76,8 @@ struct Actor {
     /// The main topic has grown to this many partitions; used once everything sent by the old number is answered.
     growing: Option<u32>,
     flushes: Vec<Flush>,
-    troubles: HashMap<Subject, String>,
+    /// What is wrong now, and how many records of the producer were resolved when it was said.
+    troubles: HashMap<Subject, (String, u64)>,
     last_log: Option<(Instant, String)>,
     /// Lost records (at most once) that the log has told of.
     lost_said: u64,
@@ -249,6 +250,7 @@ impl Actor {
         while let Some(action) = self.machine.next_action() {
             self.act(now, action);
         }
+        self.recover();
         if let Some(partitions) = self.growing
             && self.main.producers.iter().flatten().all(|id| is_quiet(&self.machine, *id))
         {
@@ -335,11 +337,7 @@ impl Actor {
             Event::Partitions { topic, partitions } => self.partitions(now, topic, partitions),
             Event::Opened { producer } => {
                 self.say_losses();
-                if self.troubles.remove(&Subject::Producer(producer)).is_some() {
-                    info!(topic = %self.machine.topic_of(producer), "the topic is open again");
-                    self.last_log = None;
-                }
-                self.show_waiting();
+                self.recover();
                 if self.is_main(producer)
                     && let Some(started) = self.started.take()
                 {
@@ -444,7 +442,8 @@ impl Actor {
             warn!(topic = %self.topic_of(subject), %error, "waiting for the broker");
             self.last_log = Some((now, text.clone()));
         }
-        self.troubles.insert(subject, text);
+        let resolved = if let Subject::Producer(id) = subject { self.machine.progress(id).1 } else { 0 };
+        self.troubles.insert(subject, (text, resolved));
         self.show_waiting();
         let of_dead_letters = match subject {
             Subject::Topic(id) => id != self.main.id,
@@ -479,8 +478,30 @@ impl Actor {
         }
     }
 
+    /// Forgets the trouble of producers that are open and store again. Open alone is not enough while records wait: a topic may
+    /// open each time and refuse what is sent.
+    fn recover(&mut self) {
+        if self.troubles.is_empty() {
+            return;
+        }
+        let (machine, before) = (&self.machine, self.troubles.len());
+        self.troubles.retain(|subject, (_, then)| {
+            let Subject::Producer(id) = *subject else { return true };
+            let (accepted, resolved) = machine.progress(id);
+            let again = machine.is_open(id) && (resolved > *then || resolved == accepted);
+            if again {
+                info!(topic = %machine.topic_of(id), "the topic is open again");
+            }
+            !again
+        });
+        if self.troubles.len() < before {
+            self.last_log = None;
+            self.show_waiting();
+        }
+    }
+
     fn show_waiting(&self) {
-        self.shared.set_waiting(self.troubles.values().min().cloned());
+        self.shared.set_waiting(self.troubles.values().map(|(text, _)| text).min().cloned());
     }
 
     /// Closes producers, lets the writers finish for a moment, gives back what is unresolved.

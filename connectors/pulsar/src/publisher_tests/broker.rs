@@ -33,6 +33,8 @@ pub(super) struct State {
     pub(super) metadata_error: Option<(i32, &'static str)>,
     /// Answers of the next PRODUCER requests.
     pub(super) open_errors: Vec<(i32, &'static str)>,
+    /// Answer of every SEND, the producer being let go.
+    pub(super) send_error: Option<(i32, &'static str)>,
     /// The first lookup answer redirects here.
     pub(super) redirect: Option<&'static str>,
     /// Lookup answers name this broker, to be reached through the service URL.
@@ -78,6 +80,7 @@ impl Cluster {
             token: None,
             metadata_error: None,
             open_errors: Vec::new(),
+            send_error: None,
             redirect: None,
             proxied_broker: None,
             topic_limit: None,
@@ -309,12 +312,13 @@ impl State {
     fn store(&mut self, at: usize, send: &proto::Send, entry: Bytes, frame: Bytes) -> Option<BaseCommand> {
         // A SEND that crossed the close of its producer is dropped without a word.
         let topic = self.connections.get(at)?.as_ref()?.producers.get(&send.producer_id)?.clone();
-        if self.topic_limit.is_some_and(|limit| entry.len() > limit) {
+        let too_large = self.topic_limit.is_some_and(|limit| entry.len() > limit);
+        if let Some((error, text)) = self.send_error.or(too_large.then_some((code::NOT_ALLOWED, "Exceed maximum message size"))) {
             let refusal = proto::SendError {
                 producer_id: send.producer_id,
                 sequence_id: send.highest_sequence_id.unwrap_or(send.sequence_id),
-                error: code::NOT_ALLOWED,
-                message: "Exceed maximum message size".into(),
+                error,
+                message: text.into(),
             };
             return Some(BaseCommand { kind: kind::SEND_ERROR, send_error: Some(refusal), ..Default::default() });
         }

@@ -1,6 +1,7 @@
 //! Brokers that die, freeze, move or forget to answer: time passes, nothing else happens.
 
 use super::*;
+use crate::error::code;
 use std::collections::BTreeSet;
 
 /// Each record's first appearance, in the order of the topic.
@@ -184,4 +185,25 @@ async fn after_a_reconnect_an_entry_is_repeated_only_if_it_holds_records_of_a_le
     assert_eq!(lost.numbers("given back"), (100..110).collect::<Vec<_>>());
     assert_eq!(lost.numbers("settled"), (110..115).collect::<Vec<_>>());
     repeats_are_identical(&cluster);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_opens_and_refuses_what_is_sent_is_always_said() {
+    let cluster = Cluster::new();
+    let mut publisher = connect(&cluster, settings()).await.unwrap();
+    let watch = Sink::watch(&publisher);
+    cluster.state().send_error = Some((code::METADATA, "Messages must be encrypted"));
+    let seen = Arc::new(Seen::default());
+    publish(&mut publisher, &seen, 0..3, 10).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    for _ in 0..2_000 {
+        let waiting = watch.waiting_for().unwrap();
+        assert!(waiting.contains("Messages must be encrypted; end-to-end encryption is required"), "{waiting}");
+        tokio::time::sleep(Duration::from_millis(7)).await;
+    }
+    assert!(publisher.facts().reopens.get() > 3, "it is opened again and again");
+    cluster.state().send_error = None;
+    publisher.flush().await.unwrap();
+    assert_eq!((seen.numbers("settled"), cluster.numbers("orders")), (vec![0, 1, 2], vec![0, 1, 2]));
+    assert_eq!(watch.waiting_for(), None);
 }

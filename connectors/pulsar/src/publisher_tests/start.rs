@@ -42,6 +42,10 @@ async fn refusals_that_waiting_does_not_cure_end_the_start() {
     assert!(error.hint().unwrap().contains("namespace"), "{error}");
     let error = ended(&|cluster| cluster.state().metadata_error = Some((code::AUTHORIZATION, "no"))).await;
     assert_eq!(error.kind(), ErrorKind::Authentication);
+    let demand = (code::METADATA, "Encryption is required in persistent://public/default/orders");
+    let error = ended(&|cluster| cluster.state().open_errors = vec![demand]).await;
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.hint().unwrap().contains("end-to-end encryption is required there and not offered here"), "{error}");
     let error = ended(&|cluster| cluster.state().open_errors = vec![(code::TOPIC_TERMINATED, "sealed")]).await;
     assert_eq!(error.kind(), ErrorKind::Configuration);
 }
@@ -49,10 +53,15 @@ async fn refusals_that_waiting_does_not_cure_end_the_start() {
 #[tokio::test(start_paused = true)]
 async fn refusals_that_pass_are_waited_for() {
     let cluster = Cluster::new();
-    let busy = [(code::SERVICE_NOT_READY, "loading"), (code::PRODUCER_BUSY, "busy"), (code::BLOCKED_QUOTA, "quota")];
+    let busy = [
+        (code::SERVICE_NOT_READY, "loading"),
+        (code::PRODUCER_BUSY, "busy"),
+        (code::BLOCKED_QUOTA, "quota"),
+        (code::METADATA, "timed out"),
+    ];
     cluster.state().open_errors = busy.to_vec();
     connect(&cluster, settings()).await.unwrap();
-    assert_eq!(cluster.state().opened.len(), 4);
+    assert_eq!(cluster.state().opened.len(), 5);
 }
 
 #[tokio::test(start_paused = true)]
