@@ -1,6 +1,7 @@
 //! What stands between a record handed in and its receipt: packs that were never written, entries that were.
 
 use super::duty::{Duties, Duty};
+use crate::wire::entry::Encoded;
 use crate::wire::frame;
 use crate::wire::unpack::unpack;
 use bytes::{Bytes, BytesMut};
@@ -115,6 +116,8 @@ pub(crate) struct Entry {
     publish_time: u64,
     /// Metadata and payload.
     pub(crate) size: usize,
+    /// What a broker's `maxMessageSize` is compared with.
+    pub(crate) judged_size: usize,
     /// Above the batch limit: always alone.
     pub(crate) oversize: bool,
     /// How often it was handed to a connection.
@@ -122,13 +125,15 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn new(mut pack: Pack, frame: Bytes, sequence: i64, size: usize, oversize: bool) -> Self {
+    pub(crate) fn new(mut pack: Pack, encoded: Encoded, sequence: i64, oversize: bool) -> Self {
         for record in &mut pack.records {
             record.value = Bytes::new();
         }
         let behind = i64::try_from(pack.records.len()).expect("a batch is far below i64::MAX") - 1;
         let Pack { records, charges, duties, publish_time, .. } = pack;
-        Self { frame, sequence, highest: sequence + behind, records, charges, duties, publish_time, size, oversize, writes: 0 }
+        let Encoded { frame, entry_size: size, judged_size } = encoded;
+        let highest = sequence + behind;
+        Self { frame, sequence, highest, records, charges, duties, publish_time, size, judged_size, oversize, writes: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -53,6 +53,7 @@ struct Model {
     /// Answers that have not been delivered.
     answers: Vec<(ConnectionId, BaseCommand)>,
     largest: Option<usize>,
+    max_message_size: Option<i32>,
     /// SENDs for which no receipt will come because the connection or the producer goes first.
     silent: bool,
     entries: u64,
@@ -72,7 +73,7 @@ impl Model {
                     kind: kind::CONNECTED,
                     connected: Some(proto::Connected {
                         server_version: "model".into(),
-                        max_message_size: Some(5_000),
+                        max_message_size: Some(self.max_message_size.unwrap_or(5_000)),
                         ..Default::default()
                     }),
                     ..Default::default()
@@ -130,6 +131,10 @@ impl Model {
         let before = self.frames.insert((topic.clone(), send.sequence_id), bytes.clone());
         self.same_bytes &= before.is_none_or(|before| before == *bytes);
         let size = entry.len();
+        // Brokers break the connection over what is larger than they take, with a little room for the metadata.
+        if self.max_message_size.is_some_and(|most| size > usize::try_from(most).unwrap() + 1_000) {
+            self.protocol_errors.push(format!("an entry of {size} bytes"));
+        }
         let unpacked = unpack(entry).unwrap();
         let highest = send.highest_sequence_id.unwrap_or(send.sequence_id);
         if self.largest.is_some_and(|largest| size > largest) {
@@ -569,6 +574,33 @@ fn what_is_larger_than_the_broker_takes_never_reaches_the_wire() {
     assert_eq!(world.refused, [1]);
     assert_eq!(world.stored("a"), [0, 2]);
     assert_eq!(world.facts.refused_entries.get(), 0, "the broker has not seen it");
+}
+
+#[test]
+fn what_was_written_to_a_broker_that_takes_more_is_cut_anew_for_one_that_takes_less() {
+    let (mut world, producer) = ready_world();
+    world.append(producer, 0, 4_000);
+    world.quiesce();
+    // A batch and a small entry behind it, both on the wire when the broker is gone.
+    for (number, size) in [(1, 10), (2, 3_000), (3, 10)] {
+        world.append(producer, number, size);
+    }
+    world.sleep(Duration::from_millis(20));
+    world.actions();
+    world.append(producer, 4, 10);
+    world.sleep(Duration::from_millis(20));
+    world.actions();
+    assert_eq!((world.facts.entries.get(), world.wire.len()), (3, 2));
+    world.lose_connection(0);
+    world.model.max_message_size = Some(1_000);
+    world.append(producer, 5, 10);
+    world.quiesce();
+    assert_eq!(world.refused, [2], "only the culprit is judged");
+    assert_eq!(world.stored("a"), [0, 1, 3, 4, 5], "in order");
+    assert_eq!(world.model.protocol_errors, [""; 0]);
+    assert!(world.model.same_bytes);
+    assert_eq!(world.facts.disconnects.get(), 1);
+    assert_eq!(world.seen.settled.lock().unwrap().len(), 6);
 }
 
 #[test]

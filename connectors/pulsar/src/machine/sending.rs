@@ -86,6 +86,11 @@ impl Machine {
             producer.queue.push_front(entry.into_pack());
             return;
         }
+        if self.connections.get(&connection).is_some_and(|connection| entry.judged_size > connection.max_message_size) {
+            // Made for a broker that took more. It is cut anew, and so is all behind it, which must not overtake it; what of it the
+            // broker before has stored is stored twice.
+            return self.take_back_from(id, at);
+        }
         entry.writes += 1;
         let frame = entry.frame.clone();
         if entry.writes == 1 {
@@ -129,7 +134,7 @@ impl Machine {
         if encoded.judged_size <= maximum {
             producer.next_sequence += i64::try_from(pack.records.len()).expect("a batch is far below i64::MAX");
             let oversize = pack.value_bytes > batch_limit;
-            producer.pending.push_back(Entry::new(pack, encoded.frame, sequence, encoded.entry_size, oversize));
+            producer.pending.push_back(Entry::new(pack, encoded, sequence, oversize));
         } else if pack.records.len() > 1 {
             // The batch limit is above what this broker takes: two entries instead of one.
             producer.queue_halves(pack);
@@ -150,6 +155,14 @@ impl Machine {
         while producer.pending.len() > producer.on_wire
             && let Some(entry) = producer.pending.pop_back_if(|entry| entry.writes == 0)
         {
+            producer.queue.push_front(entry.into_pack());
+        }
+    }
+
+    /// Takes back the entries from `at` on, none of which was written on the present connection.
+    fn take_back_from(&mut self, id: ProducerId, at: usize) {
+        let producer = self.producer_mut(id);
+        for entry in producer.pending.drain(at..).rev() {
             producer.queue.push_front(entry.into_pack());
         }
     }
