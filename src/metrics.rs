@@ -5,6 +5,7 @@
 
 mod exposition;
 mod minute;
+mod process;
 
 use crate::engine::InstanceState;
 use axum::Router;

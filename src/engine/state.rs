@@ -166,6 +166,12 @@ impl InstanceState {
         self.lock().failures.iter().cloned().collect()
     }
 
+    /// Failures of the last minute, oldest first.
+    pub fn failures_of_the_last_minute(&self) -> Vec<Failure> {
+        let since = self.clock.millis().saturating_sub(60_000);
+        self.failures().into_iter().filter(|failure| failure.at >= since).collect()
+    }
+
     /// Where it stands.
     pub fn phase(&self) -> Phase {
         self.lock().phase.clone()

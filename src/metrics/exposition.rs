@@ -1,10 +1,12 @@
 //! The page's text: Pulsar IO's names and labels first, then what source and sink measure themselves.
 
 use super::minute::Minute;
+use super::process;
 use crate::engine::{FailureOrigin, InstanceState};
 use connector_sdk::{ByteBudget, Facts};
 use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder, text};
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use std::fmt;
@@ -13,7 +15,7 @@ use std::sync::atomic::AtomicU64;
 
 /// The cluster's name where there is no function worker.
 const CLUSTER: &str = "local";
-/// Failures shown as metrics of their own.
+/// Failures of the last minute that are shown as metrics of their own.
 const SHOWN_FAILURES: usize = 5;
 
 /// Labels in Pulsar IO's order; the last is the metric's own.
@@ -33,19 +35,36 @@ impl EncodeLabelSet for Labels {
     }
 }
 
-type Value = Family<Labels, Gauge<f64, AtomicU64>>;
+/// How the names of counters end; the library puts it there itself.
+const COUNTER: &str = "_total";
 
-/// Families by name, in the order of their first value.
+enum Values {
+    Counter(Family<Labels, Counter<f64, AtomicU64>>),
+    Gauge(Family<Labels, Gauge<f64, AtomicU64>>),
+}
+
+/// Families by name, in the order of their first value. Made anew for each reading.
 #[derive(Default)]
-struct Page(Vec<(String, Value)>);
+struct Page(Vec<(String, Values)>);
 
 impl Page {
+    /// A counter where the name ends like one, else a gauge.
     fn set(&mut self, name: &str, labels: &Labels, value: f64) {
+        let counter = name.strip_suffix(COUNTER);
+        let name = counter.unwrap_or(name);
         let index = self.0.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
-            self.0.push((name.to_owned(), Value::default()));
+            let values = if counter.is_some() { Values::Counter(Family::default()) } else { Values::Gauge(Family::default()) };
+            self.0.push((name.to_owned(), values));
             self.0.len() - 1
         });
-        self.0[index].1.get_or_create(labels).set(value);
+        match &self.0[index].1 {
+            Values::Counter(family) => {
+                family.get_or_create(labels).inc_by(value);
+            }
+            Values::Gauge(family) => {
+                family.get_or_create(labels).set(value);
+            }
+        }
     }
 }
 
@@ -77,7 +96,7 @@ pub(super) fn text(states: &[Arc<InstanceState>], minutes: &[Minute], budget: &B
             page.set(&format!("pulsar_source_{name}_1min_total"), &labels, lately[index] as f64);
         }
         page.set("pulsar_source_last_invocation", &labels, state.last_received_at() as f64);
-        for failure in state.failures().iter().rev().take(SHOWN_FAILURES) {
+        for failure in state.failures_of_the_last_minute().iter().rev().take(SHOWN_FAILURES) {
             let name = match failure.origin {
                 FailureOrigin::Source => "pulsar_source_source_exception",
                 FailureOrigin::System => "pulsar_source_system_exception",
@@ -106,6 +125,10 @@ pub(super) fn text(states: &[Arc<InstanceState>], minutes: &[Minute], budget: &B
         page.set("pulsar_connect_receive_queue_bytes", &labels, budget.used() as f64);
         page.set("pulsar_connect_receive_queue_bytes_peak", &labels, budget.peak() as f64);
     }
+    let nobody = Labels { base: Arc::from([]), own: None };
+    for (name, value) in process::facts() {
+        page.set(name, &nobody, value);
+    }
     render(page)
 }
 
@@ -118,12 +141,46 @@ fn add(page: &mut Page, labels: &Labels, facts: Facts) {
 
 fn render(page: Page) -> String {
     let mut registry = Registry::default();
-    for (name, family) in page.0 {
-        registry.register(name, "", family);
+    for (name, values) in page.0 {
+        match values {
+            Values::Counter(family) => registry.register(name, "", family),
+            Values::Gauge(family) => registry.register(name, "", family),
+        }
     }
     let mut out = String::new();
     // Writing to a string does not fail.
     text::encode(&mut out, &registry).unwrap_or_default();
-    // Prometheus' own text format knows neither OpenMetrics' end mark nor help lines without help.
-    out.lines().filter(|line| *line != "# EOF" && !line.starts_with("# HELP")).flat_map(|line| [line, "\n"]).collect()
+    // Prometheus' own text format knows neither OpenMetrics' end mark nor help lines without help, and has a counter's type under the
+    // counter's whole name.
+    let lines = out.lines().filter(|line| *line != "# EOF" && !line.starts_with("# HELP"));
+    lines
+        .map(|line| match line.strip_prefix("# TYPE ").and_then(|rest| rest.strip_suffix(" counter")) {
+            Some(name) => format!("# TYPE {name}{COUNTER} counter\n"),
+            None => format!("{line}\n"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use connector_sdk::{Clock, Identity};
+
+    #[test]
+    fn names_types_and_labels_are_those_of_pulsar_io() {
+        let identity =
+            Identity { tenant: "acme".into(), namespace: "shop".into(), name: "orders".into(), instance: 1, instances: 2 };
+        let state = InstanceState::new(identity, Clock::from_fn(|| 90_000));
+        let text = text(&[state], &[Minute::default()], &ByteBudget::new(1_000));
+        let labels = r#"tenant="acme",namespace="acme/shop",name="orders",instance_id="1",cluster="local",fqfn="acme/shop/orders""#;
+        for name in ["received", "written", "source_exceptions", "system_exceptions"] {
+            for name in [format!("pulsar_source_{name}_total"), format!("pulsar_source_{name}_1min_total")] {
+                assert!(text.contains(&format!("# TYPE {name} counter\n")), "{name} in {text}");
+                assert!(text.contains(&format!("{name}{{{labels}}} 0.0\n")), "{name} in {text}");
+            }
+        }
+        assert!(text.contains("# TYPE pulsar_source_last_invocation gauge\n"));
+        assert!(text.contains("process_resident_memory_bytes "), "{text}");
+        assert!(!text.contains("# EOF"));
+    }
 }

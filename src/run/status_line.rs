@@ -37,7 +37,7 @@ impl Reading {
             parked: Vec::new(),
         };
         for state in states {
-            reading.records += state.written();
+            reading.records += state.received();
             reading.bytes += state.received_bytes();
             reading.in_flight += state.in_flight();
             reading.restarts += state.restarts();
