@@ -90,6 +90,8 @@ async fn a_dead_letter_topic_that_refuses_stops_the_partition() {
     assert!(seen.reasons.lock().unwrap()[0].message().contains("`persistent://public/default/dead` refuses record `49591/0`"));
 }
 
+type Refuse<'a> = &'a dyn Fn(&Cluster, (i32, &'static str));
+
 /// A publisher whose dead letter topic gets `change` before it is asked for, with a record that must go there.
 async fn with_dead_letters(guarantee: Guarantee, change: impl FnOnce(&Cluster)) -> (Cluster, Publisher, Arc<Seen>) {
     let cluster = Cluster::new();
@@ -109,7 +111,7 @@ async fn a_dead_letter_topic_whose_open_is_refused_stops_the_partition() {
     let refused = [(code::AUTHORIZATION, "no"), (code::TOPIC_NOT_FOUND, "Topic not found"), (code::METADATA, "Namespace not found")];
     let by_metadata = |cluster: &Cluster, refusal| cluster.state().metadata_error = Some(refusal);
     let by_producer = |cluster: &Cluster, refusal| cluster.state().open_errors = vec![refusal];
-    let ways: [&dyn Fn(&Cluster, (i32, &'static str)); 2] = [&by_metadata, &by_producer];
+    let ways: [Refuse<'_>; 2] = [&by_metadata, &by_producer];
     for (refusal, way) in refused.into_iter().flat_map(|refusal| ways.map(|way| (refusal, way))) {
         let (cluster, publisher, seen) = with_dead_letters(Guarantee::AtLeastOnce, |cluster| way(cluster, refusal)).await;
         assert_eq!(cluster.numbers("orders"), GOOD);
