@@ -15,6 +15,7 @@ mod harness;
 mod java_tables_are_continued;
 mod kill_nine_loses_nothing;
 mod memory_is_bounded;
+mod on_aws_itself;
 mod reshards_keep_the_order;
 mod the_comparison_sees_everything;
 mod two_processes_share;

@@ -8,7 +8,7 @@ use crate::harness::topic::Message;
 
 fn sent(shard: u64, number: u64, key: &str) -> Sent {
     let data = Bytes::from(format!("record {number}"));
-    Sent { shard: format!("shardId-{shard:012}"), number: format!("{number:056}"), sub: 0, key: key.to_owned(), data, arrived_at: 5 }
+    Sent { shard: format!("shardId-{shard:012}"), number: format!("{number:056}"), sub: 0, key: key.to_owned(), data, arrived_at: Some(5) }
 }
 
 fn arrived(partition: u32, sent: &Sent) -> Message {

@@ -25,8 +25,8 @@ pub(crate) struct Sent {
     pub(crate) sub: usize,
     pub(crate) key: String,
     pub(crate) data: Bytes,
-    /// Milliseconds since the epoch.
-    pub(crate) arrived_at: i64,
+    /// Milliseconds since the epoch, where the service tells it.
+    pub(crate) arrived_at: Option<i64>,
 }
 
 /// Everything that was put.
@@ -142,8 +142,9 @@ impl Comparison {
         if message.property(SHARD) != Some(sent.shard.as_str()) || message.property(KEY) != Some(sent.key.as_str()) {
             self.wrong.add(|| format!("{}: the properties are {:?}", which(), message.properties));
         }
-        if message.event_time != u64::try_from(sent.arrived_at).ok() {
-            self.wrong.add(|| format!("{}: the event time is {:?}, it arrived at {}", which(), message.event_time, sent.arrived_at));
+        let arrived_at = sent.arrived_at.and_then(|at| u64::try_from(at).ok());
+        if message.event_time.is_none() || arrived_at.is_some_and(|at| message.event_time != Some(at)) {
+            self.wrong.add(|| format!("{}: the event time is {:?}, it arrived at {arrived_at:?}", which(), message.event_time));
         }
     }
 

@@ -23,6 +23,7 @@ pub(crate) struct Setup {
     broker_url: String,
     arguments: Vec<String>,
     metrics: bool,
+    inherits: bool,
     starts: std::cell::Cell<usize>,
 }
 
@@ -30,13 +31,18 @@ impl Setup {
     /// A source of `stream` into `topic`, from the oldest record, at a pace fit for tests: leases fail over after 2 s, progress is stored each second.
     pub(crate) fn new(stream: &Stream, topic: &Topic) -> Self {
         let endpoint = stream.local.url();
+        Self::bare(&stream.name, topic)
+            .config("awsRegion", "us-east-1")
+            .config("awsEndpoint", endpoint)
+            .config("dynamoEndpoint", endpoint)
+            .config("cloudwatchEndpoint", endpoint)
+            .config("awsCredentialPluginParam", "{\"accessKey\":\"AKIAEXAMPLE\",\"secretKey\":\"secret\"}")
+    }
+
+    /// As [`Setup::new`], without saying where the services are and who calls them.
+    pub(crate) fn bare(stream: &str, topic: &Topic) -> Self {
         let configs = json!({
-            "awsKinesisStreamName": stream.name,
-            "awsRegion": "us-east-1",
-            "awsEndpoint": endpoint,
-            "dynamoEndpoint": endpoint,
-            "cloudwatchEndpoint": endpoint,
-            "awsCredentialPluginParam": "{\"accessKey\":\"AKIAEXAMPLE\",\"secretKey\":\"secret\"}",
+            "awsKinesisStreamName": stream,
             "initialPositionInStream": "TRIM_HORIZON",
             "kinesisRecordProperties": "kinesis.arrival.timestamp,kinesis.encryption.type,kinesis.partition.key,kinesis.sequence.number,kinesis.sub.sequence.number,kinesis.shard.id",
             "checkpointInterval": 1000,
@@ -60,6 +66,7 @@ impl Setup {
             broker_url: topic.broker.url.clone(),
             arguments: Vec::new(),
             metrics: false,
+            inherits: false,
             starts: std::cell::Cell::new(0),
         }
     }
@@ -109,6 +116,12 @@ impl Setup {
         self
     }
 
+    /// Hands on this process's environment, with the AWS settings in it.
+    pub(crate) fn inherits_environment(mut self) -> Self {
+        self.inherits = true;
+        self
+    }
+
     /// Starts a process.
     pub(crate) async fn start(&self) -> Source {
         let binary = tokio::task::spawn_blocking(binary).await.expect("finding the program does not panic");
@@ -124,9 +137,12 @@ impl Setup {
         if let Some(port) = metrics {
             command.args(["--metrics-port-start", &port.to_string()]);
         }
-        // Nothing of the caller's own AWS settings reaches a test.
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("AWS_EC2_METADATA_DISABLED", "true");
-        command.env("HOME", self.folder.path()).env("RUST_BACKTRACE", "1");
+        // Nothing of the caller's own AWS settings reaches a test that does not ask for it.
+        if !self.inherits {
+            command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("AWS_EC2_METADATA_DISABLED", "true");
+            command.env("HOME", self.folder.path());
+        }
+        command.env("RUST_BACKTRACE", "1");
         command.stdin(Stdio::null()).stdout(output.try_clone().expect("a file can be opened twice")).stderr(output).kill_on_drop(true);
         let child = command.spawn().expect("the program can be started");
         Source { child, log, metrics, _folder: Arc::clone(&self.folder) }

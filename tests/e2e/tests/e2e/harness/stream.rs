@@ -70,7 +70,7 @@ impl Stream {
                     sub,
                     key,
                     data,
-                    arrived_at: record.arrived_at,
+                    arrived_at: Some(record.arrived_at),
                 };
                 match aggregates.get(&number) {
                     None => sent.push(one(0, record.partition_key.to_string(), record.data.clone())),
