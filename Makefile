@@ -22,8 +22,8 @@ test: ## everything: set-up, format, lints, unit and property tests, end-to-end 
 
 bench: ## records/s, CPU per million records, memory, start to first record; prints a table and writes it as JSON
 	@tests/rig/setup demo
-	cargo build --release --locked --bins
-	tests/rig/with-servers --bench cargo run --release --locked -p bench
+	cargo build --release --locked -p pulsar-connect -p local-aws -p bench --bins
+	tests/rig/with-servers --bench "$${CARGO_TARGET_DIR:-target}/release/bench" --json docs/performance.json --markdown docs/performance.md
 
 lint: ## format and lints, without tests
 	cargo fmt --all --check

@@ -11,7 +11,7 @@ use crate::source::Sink;
 /// Everything one run found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Figures {
-    /// What was called.
+    /// What was called, without the names of files.
     pub(crate) command: String,
     pub(crate) machine: Machine,
     /// Version of the program that was measured.
@@ -96,10 +96,9 @@ pub(crate) struct Goal {
 
 impl Figures {
     /// A run that begins.
-    pub(crate) fn begin(programs: &Programs, pace: Pace) -> Self {
-        let arguments = std::env::args().skip(1);
+    pub(crate) fn begin(command: String, programs: &Programs, pace: Pace) -> Self {
         Self {
-            command: ["bench".to_owned()].into_iter().chain(arguments).collect::<Vec<_>>().join(" "),
+            command,
             machine: Machine::here(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             broker_version: programs.broker.as_ref().and_then(|broker| broker.version()),

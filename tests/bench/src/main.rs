@@ -70,6 +70,15 @@ enum Command {
     },
 }
 
+impl Arguments {
+    /// What decides the figures.
+    fn shown(&self) -> String {
+        let quick = if self.quick { " --quick" } else { "" };
+        let only = self.only.iter().map(|parts| format!(" --only {parts}"));
+        format!("bench{quick}{}", only.collect::<String>())
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.command {
@@ -99,7 +108,7 @@ fn measure(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(!cells.is_empty(), "no cell has the parts asked for; `bench --list` prints their names");
     let programs = Programs::find(cells.iter().any(Cell::needs_broker))?;
     let pace = if arguments.quick { Pace::QUICK } else { Pace::FULL };
-    let mut figures = Figures::begin(&programs, pace);
+    let mut figures = Figures::begin(arguments.shown(), &programs, pace);
     if figures.machine.load_before > 0.5 {
         eprintln!("bench: something else is running (load average {:.2}): the figures will be too high", figures.machine.load_before);
     }

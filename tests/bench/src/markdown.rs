@@ -79,4 +79,18 @@ mod tests {
         assert_eq!(replaced(&page, "new\n").unwrap(), format!("# Title\n{BEGIN}new\n{END}\nrest\n"));
         assert!(replaced("no marks", "new").is_none());
     }
+
+    #[test]
+    fn the_published_page_shows_the_published_figures() {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+        let page = fs::read_to_string(docs.join("performance.md")).unwrap();
+        let figures: Figures = serde_json::from_str(&fs::read_to_string(docs.join("performance.json")).unwrap()).unwrap();
+        assert_eq!(
+            replaced(&page, &text(&figures)).unwrap(),
+            page,
+            "write it anew with `bench render docs/performance.json docs/performance.md`"
+        );
+        assert_eq!(crate::goals::compare(&figures), figures.goals, "the goals are those of the figures");
+        assert!(!figures.flow.is_empty() && !figures.idle.is_empty() && !figures.load.is_empty(), "the page is of a whole run");
+    }
 }
