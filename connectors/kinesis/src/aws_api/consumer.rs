@@ -1,11 +1,11 @@
 //! The fan-out consumer: found or registered, and waited for until it is active.
 
 use super::AwsKinesis;
-use super::connections::Connections;
+use super::fault::is_not_found;
 use aws_sdk_kinesis::types::ConsumerStatus;
 use connector_aws::{Call, service_code};
 use connector_sdk::{Error, ErrorKind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -18,21 +18,33 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// An active consumer, through which shards are subscribed to.
 pub struct AwsConsumer {
-    pub(super) arn: String,
+    pub(super) kinesis: AwsKinesis,
+    /// Another one when it had to be registered again.
+    arn: Mutex<Arc<str>>,
+    /// The ARN that was configured: such a consumer is never registered by us.
+    pub(super) given: Option<String>,
     pub(super) name: String,
-    region: String,
-    pub(super) connections: Arc<Connections>,
+    /// One at a time looks what became of it.
+    pub(super) turn: tokio::sync::Mutex<()>,
 }
 
 impl AwsConsumer {
-    /// Its ARN.
-    pub fn arn(&self) -> &str {
-        &self.arn
+    /// Its ARN at this moment.
+    pub fn arn(&self) -> Arc<str> {
+        Arc::clone(&self.current())
+    }
+
+    pub(super) fn set_arn(&self, arn: String) {
+        *self.current() = arn.into();
+    }
+
+    fn current(&self) -> MutexGuard<'_, Arc<str>> {
+        self.arn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A call of this consumer, as messages name it.
     pub(super) fn call<'a>(&'a self, action: &'a str) -> Call<'a> {
-        Call::new(action, "fan-out consumer", &self.name, &self.region)
+        Call::new(action, "fan-out consumer", &self.name, &self.kinesis.stream.region)
     }
 }
 
@@ -43,6 +55,18 @@ impl AwsKinesis {
     /// Names the consumer, the stream and the call. Transient when it does not become active in two minutes, or when two workers
     /// register and remove it at once.
     pub async fn consumer(&self, name: &str, arn: Option<&str>) -> Result<AwsConsumer, Error> {
+        let active = self.active_consumer(name, arn).await?;
+        Ok(AwsConsumer {
+            kinesis: self.clone(),
+            arn: Mutex::new(active.into()),
+            given: arn.map(str::to_owned),
+            name: name.to_owned(),
+            turn: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// The ARN of the consumer, once it is active: see [`AwsKinesis::consumer`].
+    pub(super) async fn active_consumer(&self, name: &str, arn: Option<&str>) -> Result<String, Error> {
         let shown = arn.unwrap_or(name);
         let stream_arn = match (arn, &self.stream.arn) {
             (Some(_), _) => None,
@@ -67,8 +91,7 @@ impl AwsKinesis {
                 },
             };
             if let (Some(arn), ConsumerStatus::Active) = (state.arn, state.status) {
-                let connections = Arc::clone(&self.connections);
-                return Ok(AwsConsumer { arn, name: name.to_owned(), region: self.stream.region.clone(), connections });
+                return Ok(arn);
             }
             if Instant::now() >= deadline {
                 return Err(Error::transient(format!(
@@ -104,6 +127,8 @@ impl AwsKinesis {
             Ok(answer) => Ok(answer.consumer.map(|made| Found { arn: Some(made.consumer_arn), status: made.consumer_status })),
             Err(error) => match service_code(&error) {
                 Some("ResourceInUseException") => Ok(None),
+                // What is to have a consumer is not there.
+                _ if is_not_found(&error) => Err(self.stream.call("kinesis:RegisterStreamConsumer").failed(&error)),
                 Some("LimitExceededException") => {
                     let failed = call.failed(&error);
                     let kind = ErrorKind::Throttled(None);

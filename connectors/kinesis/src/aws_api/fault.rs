@@ -9,6 +9,14 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use connector_aws::{AnsweredAt, Call, service_code};
 use connector_sdk::{Error, ErrorKind};
 
+/// Whether the service found nothing. Of what, the code does not say: see [`super::missing`].
+pub(super) fn is_not_found<E>(error: &SdkError<E, HttpResponse>) -> bool
+where
+    E: std::error::Error + ProvideErrorMetadata + 'static,
+{
+    service_code(error) == Some("ResourceNotFoundException")
+}
+
 /// The meaning of a refusal, by its code.
 pub(super) fn of_call<E>(call: &Call<'_>, error: &SdkError<E, HttpResponse>) -> ReadError
 where
@@ -16,7 +24,6 @@ where
 {
     match service_code(error) {
         Some("ExpiredIteratorException") => ReadError::IteratorGone,
-        Some("ResourceNotFoundException") => ReadError::ShardGone,
         Some("ResourceInUseException") => ReadError::Busy,
         _ => {
             let failed = call.failed(error);
@@ -41,11 +48,10 @@ where
     }
 }
 
-/// An error that arrived as an event of a subscription.
+/// An error that arrived as an event of a subscription. Whether something was not found, and what, the next subscription tells.
 pub(super) fn of_event(subject: &str, code: &str, message: &str) -> ReadError {
     let said = || format!("{subject} was ended: {} (`{code}`)", message.trim_end_matches('.'));
     match code {
-        "ResourceNotFoundException" => ReadError::ShardGone,
         "ResourceInUseException" => ReadError::Busy,
         "LimitExceededException" | "ThrottlingException" | "ProvisionedThroughputExceededException" | "KMSThrottlingException" => {
             ReadError::Throttled(None)

@@ -9,6 +9,7 @@ mod connections;
 mod consumer;
 mod fault;
 mod frames;
+mod missing;
 mod reads;
 mod stream;
 mod subscribe;
@@ -24,7 +25,8 @@ use std::time::Duration;
 /// Longest wait for an answer, or for the head of one that carries records.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One stream of Kinesis.
+/// One stream of Kinesis. Cheap to clone, the same behind every clone.
+#[derive(Clone)]
 pub struct AwsKinesis {
     client: Client,
     connections: Arc<Connections>,

@@ -52,7 +52,11 @@ impl AwsKinesis {
             .set_timestamp(timestamp)
             .customize()
             .interceptor(answered.clone());
-        let answer = request.send().await.map_err(|error| fault::of_start(&call, start, &answered, &error))?;
+        let answer = match request.send().await {
+            Ok(answer) => answer,
+            Err(error) if fault::is_not_found(&error) => return Err(self.not_found("kinesis:GetShardIterator", shard).await),
+            Err(error) => return Err(fault::of_start(&call, start, &answered, &error)),
+        };
         answer.shard_iterator.ok_or_else(|| {
             ReadError::Failed(Error::transient(format!("`kinesis:GetShardIterator` on shard `{shard}` answered with no iterator")))
         })
@@ -71,11 +75,14 @@ impl AwsKinesis {
             // The body is read here, under a deadline of its own.
             .config_override(Builder::new().stalled_stream_protection(StalledStreamProtectionConfig::disabled()))
             .interceptor(tap.clone());
-        request.send().await.map_err(|error| match service_code(&error) {
-            // The iterator is the only argument that can be wrong.
-            Some("InvalidArgumentException") => ReadError::IteratorGone,
-            _ => fault::of_call(&call, &error),
-        })?;
+        if let Err(error) = request.send().await {
+            return Err(match service_code(&error) {
+                // The iterator is the only argument that can be wrong.
+                Some("InvalidArgumentException") => ReadError::IteratorGone,
+                _ if fault::is_not_found(&error) => self.not_found("kinesis:GetRecords", shard).await,
+                _ => fault::of_call(&call, &error),
+            });
+        }
         let cut = |why: String| Error::transient(format!("`kinesis:GetRecords` on shard `{shard}`: {why}"));
         let Some(body) = tap.take() else {
             return Err(ReadError::Failed(cut("the answer has no body".to_owned())));

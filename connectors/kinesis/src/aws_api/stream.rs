@@ -44,7 +44,7 @@ impl AwsKinesis {
         })
     }
 
-    async fn list_all_pages(&self, filter: ShardFilter) -> Result<ShardList, Error> {
+    pub(super) async fn list_all_pages(&self, filter: ShardFilter) -> Result<ShardList, Error> {
         let call = self.stream.call("kinesis:ListShards");
         let answered = AnsweredAt::new();
         let mut shards = Vec::new();

@@ -27,16 +27,22 @@ impl AwsConsumer {
         let (kind, sequence, timestamp) = reads::in_request(start);
         let position = StartingPosition::builder().r#type(kind).set_sequence_number(sequence).set_timestamp(timestamp).build();
         let (answered, tap) = (AnsweredAt::new(), BodyTap::new(""));
-        let place = self.connections.place();
+        let place = self.kinesis.connections.place();
+        let arn = self.arn();
         let request = place
             .subscribe_to_shard()
-            .consumer_arn(&self.arn)
+            .consumer_arn(&*arn)
             .shard_id(shard.as_str())
             .starting_position(position.expect("the type is set"))
             .customize()
             .interceptor(answered.clone())
             .interceptor(tap.clone());
-        request.send().await.map_err(|error| fault::of_start(&call, start, &answered, &error))?;
+        if let Err(error) = request.send().await {
+            return Err(match fault::is_not_found(&error) {
+                true => self.not_found("kinesis:SubscribeToShard", &arn, shard).await,
+                false => fault::of_start(&call, start, &answered, &error),
+            });
+        }
         let subject = format!("`kinesis:SubscribeToShard` of consumer `{}` on shard `{shard}`", self.name);
         let Some(body) = tap.take() else {
             return Err(ReadError::Failed(Error::transient(format!("{subject} was answered without a body"))));

@@ -55,7 +55,7 @@ async fn a_consumer_is_registered_once_and_waited_for() {
     assert_eq!(one.arn(), other.arn());
     let again = bed.kinesis.consumer("reader", None).await.unwrap();
     assert_eq!(again.arn(), one.arn());
-    let by_arn = bed.kinesis.consumer("reader", Some(one.arn())).await.unwrap();
+    let by_arn = bed.kinesis.consumer("reader", Some(&one.arn())).await.unwrap();
     assert_eq!(by_arn.arn(), one.arn());
     assert!(bed.aws.requests().by_operation["kinesis.RegisterStreamConsumer"] <= 2);
 }

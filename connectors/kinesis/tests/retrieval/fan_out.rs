@@ -1,8 +1,10 @@
-use crate::support::{Bed, STREAM, read, shard};
-use connector_kinesis::port::{RetrievalMode, StartAt};
-use connector_kinesis::retrieval::FanOutSettings;
-use connector_sdk::ByteBudget;
+use crate::support::{Bed, STREAM, facts, read, shard};
+use connector_kinesis::port::{FetchError, Retrieval, RetrievalMode, StartAt};
+use connector_kinesis::retrieval::{FanOut, FanOutSettings};
+use connector_sdk::{ByteBudget, Error, ErrorKind, Random};
+use local_aws::kinesis::ConsumerName;
 use local_aws::{CutAt, Fault, FaultAction, KinesisSettings, Limits, Options, Service};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -135,4 +137,97 @@ async fn sixteen_shards_are_read_at_once() {
         bed.assert_all_of(index, &records);
     }
     assert!(budget.peak() <= 16 << 20);
+}
+
+fn by_name(consumer: &'static str) -> ConsumerName<'static> {
+    ConsumerName::Named { stream: STREAM, consumer }
+}
+
+#[tokio::test]
+async fn a_consumer_that_is_deregistered_while_records_flow_is_registered_again_and_ends_no_shard() {
+    let bed = Bed::start(2, quick()).await;
+    let fan_out = bed.fan_out(FanOutSettings::default()).await;
+    let budget = ByteBudget::new(16 << 20);
+    let mut readers: Vec<_> = (0..2).map(|index| fan_out.open(&shard(index), StartAt::TrimHorizon, budget.share())).collect();
+    let mut read = [Vec::new(), Vec::new()];
+    for round in 1..=3 {
+        bed.put([100; 40]);
+        for (index, reader) in readers.iter_mut().enumerate() {
+            let reading = async {
+                while read[index].len() < bed.aws.records(STREAM)[index].len() {
+                    let mut fetched = reader.fetch().await.unwrap();
+                    assert!(!fetched.end, "shard {index} was ended in round {round}");
+                    read[index].append(&mut fetched.records);
+                }
+            };
+            timeout(Duration::from_secs(20), reading).await.expect("reading goes on");
+        }
+        bed.aws.kinesis(|kinesis| kinesis.deregister_consumer(&by_name("reader"))).unwrap();
+        // An ARN tells apart what was registered in different seconds.
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+    }
+    for (index, records) in read.iter().enumerate() {
+        bed.assert_all_of(index, records);
+    }
+}
+
+#[tokio::test]
+async fn a_consumer_that_was_given_by_its_arn_and_is_gone_is_a_configuration_error() {
+    let bed = Bed::start(1, quick()).await;
+    let arn = bed.kinesis.consumer("reader", None).await.unwrap().arn();
+    let consumer = bed.kinesis.consumer("reader", Some(&arn)).await.unwrap();
+    let fan_out = FanOut::new(Arc::new(consumer), FanOutSettings::default(), facts(), Random::seeded(1));
+    bed.aws.kinesis(|kinesis| kinesis.deregister_consumer(&by_name("reader"))).unwrap();
+    let error = failure(&fan_out).await;
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.message().contains(&*arn), "{error}");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_deleted_is_named_and_ends_no_shard() {
+    let bed = Bed::start(1, quick()).await;
+    let (fan_out, polling) = (bed.fan_out(FanOutSettings::default()).await, bed.polling());
+    let share = ByteBudget::new(1 << 20).share();
+    let (mut subscribed, mut polled) =
+        (fan_out.open(&shard(0), StartAt::TrimHorizon, share.clone()), polling.open(&shard(0), StartAt::TrimHorizon, share));
+    for reader in [&mut subscribed, &mut polled] {
+        assert!(!reader.fetch().await.unwrap().end);
+    }
+    bed.aws.kinesis(|kinesis| kinesis.delete_stream(STREAM, true)).unwrap();
+    for (mode, reader) in [("fan-out", &mut subscribed), ("polling", &mut polled)] {
+        let error = failed(&mut **reader).await;
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{mode}: {error}");
+        assert!(error.message().contains("stream `orders`"), "{mode}: {error}");
+    }
+    assert_eq!(failure(&bed.polling()).await.kind(), ErrorKind::Configuration, "no iterator is given either");
+}
+
+#[tokio::test]
+async fn a_shard_that_is_listed_no_more_has_ended() {
+    let bed = Bed::start(1, quick()).await;
+    let share = ByteBudget::new(1 << 20).share();
+    let (fan_out, polling) = (bed.fan_out(FanOutSettings::default()).await, bed.polling());
+    for mode in [&fan_out as &dyn RetrievalMode, &polling] {
+        let mut reader = mode.open(&shard(7), StartAt::TrimHorizon, share.clone());
+        assert!(timeout(Duration::from_secs(10), reader.fetch()).await.expect("it is answered").unwrap().end);
+    }
+}
+
+/// What reading the first shard fails with.
+async fn failure(mode: &dyn RetrievalMode) -> Error {
+    let mut reader = mode.open(&shard(0), StartAt::TrimHorizon, ByteBudget::new(1 << 20).share());
+    failed(&mut *reader).await
+}
+
+async fn failed(reader: &mut dyn Retrieval) -> Error {
+    let reading = async {
+        loop {
+            match reader.fetch().await {
+                Ok(fetched) => assert!(!fetched.end, "the shard was ended"),
+                Err(FetchError::Failed(error)) => return error,
+                Err(FetchError::FutureTimestamp) => panic!("the start is not in the future"),
+            }
+        }
+    };
+    timeout(Duration::from_secs(20), reading).await.expect("it is told")
 }
