@@ -4,7 +4,7 @@ use super::boundary::{ShardEnd, Stopped};
 use super::driver::Driver;
 use super::shards::End;
 use crate::ids::ShardId;
-use crate::lease::{Change, HeldLease, LeaseTable, OwnerChange, StoreError, Update, Written};
+use crate::lease::{Change, Claimant, HeldLease, OwnerChange, StoreError, Update, Written};
 use connector_sdk::Error;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -51,7 +51,7 @@ impl Driver {
             }
         }
         for shard in self.in_doubt.drain() {
-            givings.push(undo(Arc::clone(self.claimant.table()), shard, self.claimant.worker().id.clone()));
+            givings.push(undo(Arc::clone(&self.claimant), shard));
         }
         let finished = timeout_at(deadline, async {
             while !self.shards.is_empty() || !givings.is_empty() {
@@ -121,13 +121,13 @@ fn give_away(lease: Arc<HeldLease>) -> Giving {
 }
 
 /// Clears our name from a row that a take of unknown outcome may have put there.
-fn undo(table: Arc<dyn LeaseTable>, shard: ShardId, worker: connector_sdk::ByteString) -> Giving {
+fn undo(claimant: Arc<Claimant>, shard: ShardId) -> Giving {
     Box::pin(async move {
         let result = async {
-            let Some(row) = table.get(&shard).await?.filter(|row| row.owner.as_ref() == Some(&worker)) else { return Ok(()) };
+            let Some(row) = claimant.table().get(&shard).await?.filter(|row| claimant.owns(row)) else { return Ok(()) };
             let change = Change { owner: OwnerChange::Clear, ..Change::default() };
-            let update = Update { shard: shard.clone(), counter: row.counter, owner: Some(worker.clone()), change };
-            match table.update(&update).await? {
+            let update = Update { shard: shard.clone(), counter: row.counter, owner: row.owner, change };
+            match claimant.table().update(&update).await? {
                 Written::Applied(_) | Written::Refused(_) => Ok(()),
                 Written::Unknown(error) => Err(error),
             }

@@ -112,6 +112,15 @@ impl Claimant {
         }
     }
 
+    /// Whether the row is this process's own: it bears the worker's name, and the last write that took, stored or ended it was one of
+    /// this process. Another process of the same name may live.
+    pub(crate) fn owns(&self, row: &Lease) -> bool {
+        let is_ours = |attribute: &PulsarConnect| {
+            attribute.write.strip_prefix(self.worker.write_prefix.as_str()).is_some_and(|rest| rest.starts_with('-'))
+        };
+        row.owner.as_ref() == Some(&self.worker.id) && row.pulsar_connect.as_ref().is_some_and(is_ours)
+    }
+
     fn next_write(&self) -> ByteString {
         format!("{}-{}", self.worker.write_prefix, self.writes.fetch_add(1, Ordering::Relaxed)).into()
     }

@@ -11,7 +11,7 @@ use super::row::Lease;
 use super::table::Written;
 use crate::ids::{Checkpoint, HashRange, ShardId};
 use bytestring::ByteString;
-use connector_sdk::{Error, Fence};
+use connector_sdk::{Error, ErrorKind, Fence};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -143,8 +143,7 @@ impl HeldLease {
     pub async fn store(&self, progress: Progress) -> Result<(), StoreError> {
         let stored = self.checkpoint();
         if progress.checkpoint < stored {
-            let message = format!("checkpoint `{}` of `{}` lies before the stored `{stored}`", progress.checkpoint, self.shard);
-            return Err(StoreError::Failed(Error::new(connector_sdk::ErrorKind::Data, message)));
+            return Err(StoreError::Failed(self.backwards(&progress.checkpoint, &stored)));
         }
         let epoch = self.epoch();
         let moved = progress.checkpoint != stored;
@@ -255,8 +254,8 @@ impl HeldLease {
                 Written::Refused(None) => (self.read().await?, None),
                 Written::Unknown(error) => (self.read().await.map_err(|_| StoreError::Failed(error.clone()))?, Some(error)),
             };
-            // The row is gone, or somebody else's.
-            let Some(row) = row.filter(|row| row.owner.as_ref() == Some(&self.claimant.worker().id)) else {
+            // The row is gone, or somebody else's: another process may have been given our name.
+            let Some(row) = row.filter(|row| self.claimant.owns(row)) else {
                 return Err(StoreError::Lost);
             };
             let is_ours = write.is_some_and(|id| row.pulsar_connect.as_ref().is_some_and(|attribute| attribute.write == *id));
@@ -266,7 +265,11 @@ impl HeldLease {
             }
             // Still ours, and not this write: an earlier one of ours landed late, or nothing has. That proves no renewal; its
             // counter is adopted and the write begun again. A write with an id is left to its caller after a lost reply.
+            let stored = row.checkpoint.clone();
             self.state().row = row;
+            if let Some(checkpoint) = change.checkpoint.as_ref().filter(|checkpoint| **checkpoint < stored) {
+                return Err(StoreError::Failed(self.backwards(checkpoint, &stored)));
+            }
             match unknown {
                 Some(error) if write.is_some() => return Err(StoreError::Failed(error)),
                 unknown => failure = unknown.or(failure),
@@ -299,6 +302,10 @@ impl HeldLease {
 
     fn patience(&self) -> Duration {
         self.claimant.worker().failover / 4
+    }
+
+    fn backwards(&self, checkpoint: &Checkpoint, stored: &Checkpoint) -> Error {
+        Error::new(ErrorKind::Data, format!("checkpoint `{checkpoint}` of `{}` lies before the stored `{stored}`", self.shard))
     }
 
     fn unanswered(&self) -> Error {

@@ -6,7 +6,6 @@ use crate::config::InitialPosition;
 use crate::ids::{Position, SequenceNumber};
 use crate::lease::{Fault, LeaseTable, MemoryTable, OperationKind, StreamMark, Taken, Worker};
 use crate::port::ChildShard;
-use connector_sdk::ErrorKind;
 use tokio::time::{advance, sleep};
 
 const FAILOVER: Duration = Duration::from_secs(10);
@@ -234,4 +233,37 @@ async fn a_take_whose_reply_is_lost_is_settled_and_reads_position_and_attribute_
     let stale = free(SHARD);
     let claimant = Claimant::new(Arc::clone(&table) as Arc<dyn LeaseTable>, worker("other"));
     assert!(matches!(claimant.take(&stale, None, None).await.unwrap(), Taken::Refused));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_taken_by_another_process_of_the_same_name_is_lost() {
+    let (table, lease) = held().await;
+    lease.store(at(5)).await.unwrap();
+    let twin = Claimant::new(Arc::clone(&table) as Arc<dyn LeaseTable>, Worker { write_prefix: "twin".to_owned(), ..worker("me") });
+    let Taken::Held(taken) = twin.take(&table.lease(SHARD).unwrap(), None, None).await.unwrap() else { panic!("not held") };
+    assert!(matches!(lease.renew().await, Err(StoreError::Lost)), "the twin's row was taken for ours");
+    assert!(lease.fence().has_fallen());
+    taken.store(at(6)).await.unwrap();
+    lease.give_away().await.unwrap();
+    assert_eq!(table.lease(SHARD).unwrap().owner.as_deref(), Some("me"), "what is the twin's is not given away");
+    taken.renew().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_whose_counter_moved_is_adopted_as_long_as_the_last_write_with_an_id_is_ours() {
+    let (table, lease) = held().await;
+    let row = table.lease(SHARD).unwrap();
+    table.put(Lease { counter: row.counter + 1, ..row }.encode());
+    lease.renew().await.unwrap();
+    lease.store(at(5)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_never_goes_backwards_against_an_adopted_row() {
+    let (table, lease) = held().await;
+    lease.store(at(5)).await.unwrap();
+    let row = table.lease(SHARD).unwrap();
+    table.put(Lease { counter: row.counter + 1, checkpoint: at(20).checkpoint, ..row }.encode());
+    assert!(matches!(lease.store(at(6)).await, Err(StoreError::Failed(error)) if error.kind() == ErrorKind::Data));
+    assert_eq!(table.lease(SHARD).unwrap().checkpoint.text(), "20");
 }
