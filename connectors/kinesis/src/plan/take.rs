@@ -40,9 +40,11 @@ impl Scanner {
     pub(crate) fn observe<'a>(&mut self, leases: impl IntoIterator<Item = &'a Lease>, began: Instant) {
         let mut seen = HashMap::with_capacity(self.seen.len());
         for lease in leases {
+            // A finished lease keeps its owner, who moves its counter no more: nothing of it expires.
+            let owned = lease.owner.is_some() && !lease.is_finished();
             let entry = match self.seen.remove(&lease.shard) {
-                Some(known) if known.counter == lease.counter && known.owned == lease.owner.is_some() => known,
-                known => Seen { counter: lease.counter, owned: lease.owner.is_some(), since: began, moved: known.is_some() },
+                Some(known) if known.counter == lease.counter && known.owned == owned => known,
+                known => Seen { counter: lease.counter, owned, since: began, moved: known.is_some() },
             };
             seen.insert(lease.shard.clone(), entry);
         }
@@ -64,10 +66,10 @@ impl Scanner {
         }
     }
 
-    /// When the next lease that others own becomes free if its counter stays as it is.
-    pub(crate) fn next_expiry(&self, held: &HashSet<ShardId>, failover: Duration) -> Option<Instant> {
+    /// When, after `now`, the next lease that others own becomes free if its counter stays as it is.
+    pub(crate) fn next_expiry(&self, held: &HashSet<ShardId>, failover: Duration, now: Instant) -> Option<Instant> {
         let foreign = self.seen.iter().filter(|(shard, seen)| seen.owned && !held.contains(*shard));
-        foreign.map(|(_, seen)| seen.since + failover).min()
+        foreign.map(|(_, seen)| seen.since + failover).filter(|expiry| *expiry > now).min()
     }
 }
 

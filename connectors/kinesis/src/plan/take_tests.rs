@@ -56,7 +56,20 @@ fn a_lease_of_another_is_left_until_its_counter_stood_still_for_the_failover_tim
     let renewed = [owned("a", Some("other"), 6)];
     scanner.observe(&renewed, late);
     assert!(plan_now(&renewed, &[], &scanner, late).take.is_empty());
-    assert_eq!(scanner.next_expiry(&held(&[]), FAILOVER), Some(late + FAILOVER));
+    assert_eq!(scanner.next_expiry(&held(&[]), FAILOVER, late), Some(late + FAILOVER));
+}
+
+#[test]
+fn neither_a_finished_lease_nor_a_past_expiry_hides_the_next_one() {
+    let start = Instant::now();
+    let finished = Lease { owner: Some("other".into()), ..lease("a", "SHARD_END") };
+    let (old, young) = (owned("b", Some("other"), 5), owned("c", Some("other"), 5));
+    let mut scanner = seen(&[finished.clone(), old.clone()], start);
+    let second = Duration::from_secs(1);
+    scanner.observe(&[finished, old, young], start + 3 * second);
+    assert_eq!(scanner.next_expiry(&held(&["b"]), FAILOVER, start + 4 * second), Some(start + 3 * second + FAILOVER));
+    assert_eq!(scanner.next_expiry(&held(&[]), FAILOVER, start + FAILOVER), Some(start + 3 * second + FAILOVER));
+    assert_eq!(scanner.next_expiry(&held(&[]), FAILOVER, start + 2 * FAILOVER), None);
 }
 
 #[test]
