@@ -479,6 +479,8 @@ impl Consumer {
         match self.lease.finish(children).await {
             Ok(()) => {
                 info!(shard = %self.lease.shard(), children = children.len(), "shard finished");
+                // The end that is stored covers everything: nothing comes again.
+                self.place.show(|view| view.beyond_checkpoint = 0);
                 Ok(ShardEnd::Finished)
             }
             Err(StoreError::Lost) => Ok(self.lose()),
@@ -599,7 +601,12 @@ async fn fetch(retrieval: &mut Option<Box<dyn Retrieval>>) -> Result<Fetched, Fe
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        self.facts.shut_down(Duration::ZERO, !self.lease.fence().has_fallen());
+        let lost = self.lease.fence().has_fallen();
+        if lost && self.deps.guarantee == Guarantee::AtLeastOnce {
+            // Dropped before it noticed the loss itself: what comes again is the new owner's affair then, too.
+            self.place.show(|view| view.beyond_checkpoint = 0);
+        }
+        self.facts.shut_down(Duration::ZERO, !lost);
         self.deps.facts.release(self.lease.shard());
     }
 }
