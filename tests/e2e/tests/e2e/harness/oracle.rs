@@ -87,8 +87,7 @@ impl Truth {
                 comparison.disorder.add(|| format!("key `{}` is in the partitions {home} and {}", sent.key, message.partition));
             }
         }
-        for (index, sent) in self.sent.iter().enumerate().filter(|(index, _)| !seen.contains(index)) {
-            let _ = index;
+        for (_, sent) in self.sent.iter().enumerate().filter(|(index, _)| !seen.contains(index)) {
             comparison.lost.add(|| format!("{} {}/{} of key `{}`, {} bytes", sent.shard, sent.number, sent.sub, sent.key, sent.data.len()));
         }
         comparison
