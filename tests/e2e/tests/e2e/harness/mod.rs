@@ -1,4 +1,11 @@
 //! What the tests stand on: brokers, topics, streams, the source as a process, and the comparison of what was put with what arrived.
+//!
+//! What may be given by the environment:
+//! - `PULSAR_SERVICE_URL` or `PULSAR_URL`, with `PULSAR_ADMIN_URL`: the broker that is only used; those that are killed, paused or ask for tokens are
+//!   always started here
+//! - `PULSAR_CONNECT_BIN`: the program under test, or the folder it is in; else cargo builds it
+//! - `PULSAR_CONNECT_RIG`: where the brokers keep their state
+//! - `PULSAR_CONNECT_TEST_AWS=1`: one short run on real AWS, see `on_aws_itself`
 
 pub(crate) mod broker;
 pub(crate) mod http;
