@@ -8,11 +8,10 @@
 //! The watchdog on a silent subscription counts only time in which it was being read. A fetch that is dropped keeps all that has
 //! arrived and all that was asked for.
 
-use super::backoff::Backoff;
 use super::calls::{Event, ReadError, Subscription, Subscriptions};
 use super::cursor::Cursor;
 use super::polling::hold_for;
-use super::trouble::Troubles;
+use super::trouble::{Contention, Troubles};
 use crate::ids::ShardId;
 use crate::metrics::{Facts, ShardFacts};
 use crate::port::{FetchError, Fetched, Retrieval, RetrievalMode, StartAt};
@@ -24,10 +23,8 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 /// How long a time in the service's future is left alone before it is asked for again.
 const FUTURE_PAUSE: Duration = Duration::from_secs(1);
-/// The first wait for another subscription to let go of the shard; the service does so about 5 s after that one began.
-const BUSY_FIRST: Duration = Duration::from_millis(500);
-/// The longest.
-const BUSY_LONGEST: Duration = Duration::from_secs(5);
+/// The pause before a reader that was told of a failure may ask again.
+const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
 /// How patient subscriptions are.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +70,7 @@ impl RetrievalMode for FanOut {
             share,
             cursor: Cursor::new(start),
             troubles: Troubles::new(&self.random),
-            busy: Backoff::new(BUSY_FIRST, BUSY_LONGEST, self.random.clone()),
+            contention: Contention::new(&self.random),
             subscribing: None,
             stream: None,
             held: None,
@@ -94,7 +91,7 @@ struct SubscribedShard {
     share: Share,
     cursor: Cursor,
     troubles: Troubles,
-    busy: Backoff,
+    contention: Contention,
     /// The call that is under way, also when nobody waits for it just now.
     subscribing: Option<BoxFuture<'static, Result<Box<dyn Subscription>, ReadError>>>,
     stream: Option<Stream>,
@@ -235,7 +232,7 @@ impl SubscribedShard {
             ));
         }
         self.troubles.over();
-        self.busy.reset();
+        self.contention.over();
         match continuation {
             Some(number) => self.cursor.pass_to(number),
             None => self.cursor.pass(&records),
@@ -261,7 +258,7 @@ impl SubscribedShard {
                 self.not_before = Some(now + FUTURE_PAUSE);
                 return Err(FetchError::FutureTimestamp);
             }
-            ReadError::Busy => self.busy.failed(None),
+            ReadError::Busy => self.contention.refused(self.shard.as_str()),
             ReadError::Throttled(asked) => {
                 self.facts.throttled();
                 self.troubles.throttled(self.shard.as_str(), asked)
@@ -269,12 +266,12 @@ impl SubscribedShard {
             ReadError::Failed(error) => match self.troubles.failed(error) {
                 Ok(wait) => wait,
                 Err(error) => {
-                    self.not_before = Some(now + BUSY_FIRST);
+                    self.not_before = Some(now + AFTER_FAILURE);
                     return Err(FetchError::Failed(error));
                 }
             },
             // None of these belongs to fan-out; a port that says so has failed.
-            ReadError::IteratorGone | ReadError::TooLarge(_) | ReadError::ShardGone => BUSY_FIRST,
+            ReadError::IteratorGone | ReadError::TooLarge(_) | ReadError::ShardGone => AFTER_FAILURE,
         };
         tracing::debug!(shard = self.shard.as_str(), ?wait, "subscribing again");
         self.not_before = Some(now + wait);
