@@ -152,9 +152,9 @@ impl DynamoDbTable {
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         match request.send().await {
-            Ok(answer) => match answer.attributes.map(|item| self.decode(&item)).transpose()?.flatten() {
+            Ok(answer) => match answer.attributes.and_then(|item| self.decode(&item).ok().flatten()) {
                 Some(row) => Ok(Written::Applied(Box::new(row))),
-                // Written, but it does not say what: the same as no answer.
+                // Written, but it does not say what, or not readably: the same as no answer. The consistent read that follows says why.
                 None => Ok(Written::Unknown(Error::transient(format!("table `{}` did not answer with the row", self.name)))),
             },
             Err(error) => {

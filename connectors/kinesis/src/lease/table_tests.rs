@@ -212,3 +212,15 @@ async fn leases_are_listed_for_a_person() {
     assert_eq!(json["leases"][0]["checkpoint"], "TRIM_HORIZON");
     assert_eq!(json["leases"][0]["parents"][0], "shardId-000000000009");
 }
+
+#[tokio::test]
+async fn a_write_that_is_answered_with_an_unreadable_row_is_of_unknown_outcome() {
+    let (_aws, client, table) = dynamodb().await;
+    table.ensure(BillingMode::PayPerRequest).await.unwrap();
+    let mut item = lease("a").encode();
+    item.insert("checkpoint".to_owned(), AttributeValue::N("5".to_owned()));
+    client.put_item().table_name(TABLE).set_item(Some(item)).send().await.unwrap();
+    let written = table.update(&update("a", 0, None, take("one", false))).await.unwrap();
+    assert!(matches!(written, Written::Unknown(_)), "{written:?}");
+    assert_eq!(table.get(&"a".into()).await.unwrap_err().kind(), ErrorKind::Data, "the read that follows says why");
+}
