@@ -13,8 +13,8 @@ use crate::retrieval::{FanOut, FanOutSettings, LateRetrieval, Polling, PollingSe
 use crate::shard::{Board, QueueEnd, ReceiveQueue, Runner, ShardDeps, receive_queue};
 use connector_aws::{AwsContext, AwsSettings, Endpoint, ServiceSettings, parse_region};
 use connector_sdk::{
-    Batch, ConnectorInfo, Error, Facts, Fence, Guarantee, Problem, Source, SourceContext, SourceFactory, SourceSettings, SourceStatus, SourceWatch,
-    StopReport,
+    Batch, ConnectorInfo, Error, Facts, Fence, Guarantee, Problem, Source, SourceContext, SourceFactory, SourceSettings, SourceStatus,
+    SourceWatch, StopReport,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -120,6 +120,7 @@ impl KinesisSource {
             clock: context.clock.clone(),
             random: context.random.clone(),
             facts: facts.clone(),
+            failures: context.failures.clone(),
         };
         let wishes = CoordinatorSettings {
             worker,

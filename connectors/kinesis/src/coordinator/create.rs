@@ -7,7 +7,7 @@ use super::driver::Driver;
 use super::round::Trouble;
 use crate::config::InitialPosition;
 use crate::ids::{Checkpoint, ShardId};
-use crate::lease::{Created, Lease, LeaseTable, StartMoment};
+use crate::lease::{Lease, LeaseTable, StartMoment, create_row};
 use crate::metrics::{Facts, LeaseCall};
 use crate::plan::sync::{NewLease, Origin, covers_all_keys, first_leases, missing_leases};
 use crate::port::{Shard, ShardFilter, ShardList};
@@ -23,8 +23,6 @@ use tracing::{info, warn};
 
 /// Rows created at one time; they are begun in the order of their shards.
 const CONCURRENT: usize = 32;
-/// How often an unanswered creation is asked again.
-const CREATIONS: u32 = 3;
 /// How often a listing that contradicts itself is asked again, and after which pause.
 const LISTINGS: u32 = 3;
 const LISTING_PAUSE: Duration = Duration::from_secs(1);
@@ -80,9 +78,9 @@ impl Driver {
     /// The leases of a table without any.
     async fn first(&mut self, position: InitialPosition) -> Result<Vec<NewLease>, Trouble> {
         for attempt in 1.. {
-            // An instant in the service's future: those open now are read from their beginning on.
             let filter = match position {
-                InitialPosition::AtTimestamp(instant) if instant <= self.deps.clock.millis() => ShardFilter::AtTimestamp(instant),
+                InitialPosition::AtTimestamp(instant) if self.has_come(instant).await => ShardFilter::AtTimestamp(instant),
+                // The instant is yet to come: those open now, or what they become, are open then.
                 InitialPosition::Latest | InitialPosition::AtTimestamp(_) => ShardFilter::AtLatest,
                 InitialPosition::TrimHorizon => ShardFilter::AtTrimHorizon,
             };
@@ -143,7 +141,10 @@ impl Driver {
             InitialPosition::Latest if origin.moment_is_old => Some(origin.moment),
             InitialPosition::Latest | InitialPosition::TrimHorizon => None,
         };
-        let Some(since) = since.filter(|since| !new.is_empty() && *since <= self.deps.clock.millis()) else { return Ok(Ok(new)) };
+        let Some(since) = since.filter(|_| !new.is_empty()) else { return Ok(Ok(new)) };
+        if !self.has_come(since).await {
+            return Ok(Ok(new));
+        }
         // Only ancestors that were open then may hold records that are wanted.
         let open = self.list(ShardFilter::AtTimestamp(since)).await?;
         let open: HashSet<ShardId> = open.shards.into_iter().map(|shard| shard.id).collect();
@@ -151,11 +152,36 @@ impl Driver {
     }
 
     async fn list(&mut self, filter: ShardFilter) -> Result<ShardList, Trouble> {
-        self.deps.stream.list_shards(filter).await.map_err(|error| match error.kind() {
+        let listing = self.deps.stream.list_shards(filter).await.map_err(|error| match error.kind() {
             // The stream is gone, or is not the one it was.
             ErrorKind::Configuration => Trouble::Fatal(error),
             _ => Trouble::Passing(error),
-        })
+        })?;
+        self.hear_time(listing.answered_at, Instant::now());
+        Ok(listing)
+    }
+
+    /// The service said the time in an answer that came `at`.
+    pub(super) fn hear_time(&mut self, answered_at: Option<u64>, at: Instant) {
+        self.service_clock = answered_at.map(|millis| (millis, at)).or(self.service_clock);
+    }
+
+    /// The service's clock, never ahead of it: it says whole seconds, rounded down.
+    fn service_millis(&self) -> u64 {
+        match self.service_clock {
+            Some((millis, at)) => millis.saturating_add(u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)),
+            None => self.deps.clock.millis().saturating_sub(CLOCK_MARGIN_MILLIS),
+        }
+    }
+
+    /// Whether the instant has come by the service's clock. One that may have come is waited for: shards may have closed since.
+    async fn has_come(&mut self, instant: u64) -> bool {
+        let to_come = instant.saturating_sub(self.service_millis());
+        if to_come > CLOCK_MARGIN_MILLIS {
+            return false;
+        }
+        sleep(Duration::from_millis(to_come)).await;
+        true
     }
 
     fn set_listed(&mut self, shards: &[Shard]) {
@@ -176,7 +202,7 @@ impl Driver {
 
     async fn create(&mut self, new: Vec<NewLease>) -> Result<(), Trouble> {
         let creations: Vec<Creation> =
-            new.into_iter().map(|new| create_row(Arc::clone(&self.deps.table), self.deps.facts.clone(), self.row(new))).collect();
+            new.into_iter().map(|new| create_one(Arc::clone(&self.deps.table), self.deps.facts.clone(), self.row(new))).collect();
         let mut created = stream::iter(creations).buffered(CONCURRENT);
         let mut rows = Vec::new();
         let mut others = false;
@@ -222,27 +248,14 @@ impl Driver {
 /// A creation on its way: the row, and whether it is new.
 type Creation = BoxFuture<'static, Result<(Lease, bool), Error>>;
 
-/// Creates a row; asked again while there is no answer, which an earlier attempt that landed answers with "existed".
-fn create_row(table: Arc<dyn LeaseTable>, facts: Facts, lease: Lease) -> Creation {
+fn create_one(table: Arc<dyn LeaseTable>, facts: Facts, lease: Lease) -> Creation {
     Box::pin(async move {
         let began = Instant::now();
-        let mut failure = None;
-        for _ in 0..CREATIONS {
-            match table.create(&lease).await {
-                Ok(Created::Unknown(error)) => failure = Some(error),
-                Ok(Created::New) => {
-                    facts.lease_call(LeaseCall::Create, began.elapsed(), true);
-                    return Ok((lease, true));
-                }
-                Ok(Created::Existed) => return Ok((lease, false)),
-                Err(error) => {
-                    failure = Some(error);
-                    break;
-                }
-            }
+        let created = create_row(&*table, &lease).await;
+        if !matches!(created, Ok(false)) {
+            facts.lease_call(LeaseCall::Create, began.elapsed(), created.is_ok());
         }
-        facts.lease_call(LeaseCall::Create, began.elapsed(), false);
-        Err(failure.unwrap_or_else(|| Error::transient(format!("the lease of `{}` was not created", lease.shard))))
+        created.map(|is_new| (lease, is_new))
     })
 }
 

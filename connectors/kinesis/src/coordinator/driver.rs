@@ -61,8 +61,14 @@ pub(super) struct Driver {
     pub(super) listed_whole: bool,
     /// The application's moment: the oldest in any row, else of the first listing.
     pub(super) moment: Option<u64>,
+    /// What the service's clock said last, and when we heard it. Local clocks differ.
+    pub(super) service_clock: Option<(u64, Instant)>,
     /// Whether a round was completed: this worker has begun to work.
     pub(super) begun: bool,
+    /// Whether the start is complete.
+    pub(super) opened: bool,
+    /// What the last look at the side tables of a KCL 3.x failed with, until it is told.
+    pub(super) fleet_look_failed: Option<Error>,
     fatal: Option<oneshot::Sender<Error>>,
     pub(super) next_round: Instant,
     pub(super) next_sync: Instant,
@@ -108,7 +114,10 @@ impl Driver {
             listed: Vec::new(),
             listed_whole: false,
             moment: None,
+            service_clock: None,
             begun: false,
+            opened: false,
+            fleet_look_failed: None,
             fatal: Some(fatal),
             next_round: now,
             next_sync: now,
@@ -215,6 +224,14 @@ impl Driver {
     /// The parents that are not finished, read consistently where the last scan does not settle it.
     async fn unfinished_parents(&mut self, lease: &HeldLease) -> Result<Vec<ShardId>, Error> {
         let gate::Gate::Ask(parents) = gate::look(&lease.parents(), &self.rows) else { return Ok(Vec::new()) };
+        let (began, facts) = (Instant::now(), self.deps.facts.shard(lease.shard()));
+        let result = self.look_at_parents(parents).await;
+        facts.looked_at_parents(began.elapsed(), result.as_ref().is_ok_and(Vec::is_empty));
+        result
+    }
+
+    /// Those of these parents that are not finished, read consistently.
+    async fn look_at_parents(&mut self, parents: Vec<ShardId>) -> Result<Vec<ShardId>, Error> {
         let mut unfinished = Vec::new();
         for parent in parents {
             let row = self.deps.table.get(&parent).await?;
@@ -307,6 +324,7 @@ impl Driver {
     }
 
     pub(super) fn keep(&self, shard: Option<ShardId>, error: Error) {
+        self.deps.failures.tell(&error);
         self.status.keep(KeptError { at: self.deps.clock.millis(), shard, error });
     }
 

@@ -25,7 +25,7 @@ use crate::lease::LeaseTable;
 use crate::metrics::Facts;
 use crate::port::StreamApi;
 use bytestring::ByteString;
-use connector_sdk::{Clock, Error, ErrorKind, Identity, Random, Task};
+use connector_sdk::{Clock, Error, ErrorKind, Failures, Identity, Random, Task};
 use driver::Driver;
 use keeper::Keeper;
 use std::sync::Arc;
@@ -53,6 +53,8 @@ pub struct CoordinatorDeps {
     pub random: Random,
     /// Where measurements go.
     pub facts: Facts,
+    /// Who hears of each error that is dealt with here.
+    pub failures: Failures,
 }
 
 /// What a coordinator goes by.
@@ -83,7 +85,8 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// Makes sure of the stream, the table and whose it is, creates missing leases, and begins to take them.
+    /// Makes sure of the stream, the table and whose it is, creates missing leases, and begins to take them. Where leases of others
+    /// may forbid that, they are watched before, for one failover time and a scan at most.
     ///
     /// # Errors
     /// Nothing is held. Configuration and authentication errors need a person; the others may be tried again.
@@ -103,7 +106,7 @@ impl Coordinator {
         })
     }
 
-    /// Waits for what ends the source as a whole. Cancel-safe; the work itself goes on in tasks of its own. After it, call
+    /// Waits for what ends the source as a whole: [`ErrorKind::Fenced`] when another owner was found at work. Cancel-safe; the work itself goes on in tasks of its own. After it, call
     /// [`Coordinator::stop`].
     pub async fn run(&mut self) -> Error {
         if let Some(error) = &self.ended {

@@ -1,4 +1,4 @@
-//! The start of a coordinator: the stream, the table, whose it is, and the leases it lacks. Nothing is taken here.
+//! The start of a coordinator: the stream, the table, the leases it lacks, and whose it is. Nothing is taken here.
 
 use super::driver::Driver;
 use super::round::Trouble;
@@ -25,6 +25,7 @@ impl Driver {
     ) -> Result<Self, Error> {
         // First the stream: no table is made for one that does not exist.
         let stream = deps.stream.describe().await?;
+        let described = Instant::now();
         check_legacy_table(&deps, &settings).await?;
         let ensured = deps.table.ensure(settings.leases.billing_mode).await?;
         if ensured == Ensured::Created {
@@ -39,14 +40,17 @@ impl Driver {
             initial_position: settings.initial_position,
             write_prefix: deps.random.name(WRITE_PREFIX),
         };
-        let claimant = Claimant::new(Arc::clone(&deps.table), worker);
+        let claimant = Claimant::measured(Arc::clone(&deps.table), worker, deps.facts.clone());
         let mut driver = Self::new(deps, settings, status, claimant, fatal);
+        driver.hear_time(stream.answered_at, described);
         if ensured == Ensured::Created {
             // No fleet has left anything beside a table that was not there.
             driver.next_fleet_look = Instant::now() + super::round::FLEET_LOOK;
         }
         driver.look().await.map_err(Trouble::into_error)?;
+        driver.settle_fleet_look().map_err(Trouble::into_error)?;
         driver.sync().await.map_err(Trouble::into_error)?;
+        driver.await_verdict().await.map_err(Trouble::into_error)?;
         Ok(driver)
     }
 }

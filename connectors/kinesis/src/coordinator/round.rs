@@ -15,11 +15,14 @@ use futures_util::stream;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 /// Takes and removals on their way at one time.
 const CONCURRENT: usize = 32;
+
+/// Looks within one failover time while it is watched who is alive.
+const LOOKS: u32 = 6;
 
 /// How often the side tables of a KCL 3.x are looked at.
 pub(super) const FLEET_LOOK: Duration = Duration::from_secs(60);
@@ -67,12 +70,13 @@ impl Driver {
         let result = self.work().await;
         let now = Instant::now();
         self.last_round = Some(now);
+        // The next lease to expire is looked at when it does, not up to a period later.
+        let expiry = self.scanner.next_expiry(&self.holdings.shards(), self.failover(), now);
+        let no_later_than_expiry = |due: Instant| expiry.map_or(due, |expiry| expiry.min(due));
         match result {
             Ok(period) => {
                 self.round_failures = 0;
-                // The next lease to expire is looked at when it does, not up to a period later.
-                let expiry = self.scanner.next_expiry(&self.holdings.shards(), self.failover()).filter(|expiry| *expiry > now);
-                self.next_round = expiry.map_or(began + period, |expiry| expiry.min(began + period));
+                self.next_round = no_later_than_expiry(began + period);
             }
             Err(Trouble::Fatal(error)) => {
                 if !self.is_ending() {
@@ -85,7 +89,7 @@ impl Driver {
                 self.round_failures += 1;
                 warn!(%error, pause_ms = pause.as_millis(), "the lease table or the stream could not be looked at; tried again after a pause");
                 self.keep(None, error);
-                self.next_round = now + pause;
+                self.next_round = no_later_than_expiry(now + pause);
             }
         }
     }
@@ -98,20 +102,55 @@ impl Driver {
             return Ok(self.failover());
         }
         let syncs = Instant::now() >= self.next_sync;
-        if syncs {
-            self.sync().await?;
+        let first = !self.begun;
+        if first {
+            // Before the first take it must be known who is alive, and the leases must be there.
+            self.settle_fleet_look()?;
+            if syncs {
+                self.sync().await?;
+            }
         }
         if !self.may_take()? {
+            self.settle_fleet_look()?;
             // Signs of life come with renewals: looked for often, so that the answer comes soon.
-            return Ok(self.failover() / 6);
+            return Ok(self.failover() / LOOKS);
         }
+        // Whatever else fails, a lease that a dead worker left is taken.
         self.take().await?;
         self.start_waiting().await;
         self.begun = true;
+        self.settle_fleet_look()?;
         if syncs {
+            let known = self.rows.len();
+            if !first {
+                self.sync().await?;
+            }
+            let created = self.rows.len() > known;
             self.clean_up().await?;
+            if created {
+                return Ok(Duration::ZERO);
+            }
         }
         Ok(self.failover())
+    }
+
+    /// Watches what looks alive on the table until it is known whether it is; costs nothing where there is nothing to watch.
+    ///
+    /// # Errors
+    /// Fatal when leases must not be taken here; else those of a look.
+    pub(super) async fn await_verdict(&mut self) -> Result<(), Trouble> {
+        while !self.may_take()? {
+            sleep(self.failover() / LOOKS).await;
+            self.look().await?;
+            self.settle_fleet_look()?;
+        }
+        self.opened = true;
+        Ok(())
+    }
+
+    /// What the last look at the side tables failed with.
+    pub(super) fn settle_fleet_look(&mut self) -> Result<(), Trouble> {
+        self.fleet_look_failed.take().map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Scans the table and refuses what is not ours to work on.
@@ -133,7 +172,14 @@ impl Driver {
         check_instants(&leases, self.settings.initial_position, &table).map_err(Trouble::Fatal)?;
         self.say_unreadable(&unreadable);
         self.scanner.observe(&leases, began);
-        self.look_for_fleet(&leases).await?;
+        // One that may pass does not keep the rows from being known.
+        match self.look_for_fleet(&leases).await {
+            Err(Trouble::Passing(error)) => self.fleet_look_failed = Some(error),
+            other => {
+                other?;
+                self.fleet_look_failed = None;
+            }
+        }
         self.last_evidence = Evidence::read(others.iter().chain(&self.side_evidence));
         self.rows = leases.into_iter().map(|lease| (lease.shard.clone(), lease)).collect();
         // What we hold is known better than any scan knows it.
@@ -181,7 +227,7 @@ impl Driver {
         }
         self.side_evidence = evidence;
         // While a fleet is being watched, its leader's record must be seen to move.
-        let pause = if Evidence::read(&self.side_evidence).says_3x() && !self.begun { self.failover() / 6 } else { FLEET_LOOK };
+        let pause = if Evidence::read(&self.side_evidence).says_3x() && !self.begun { self.failover() / LOOKS } else { FLEET_LOOK };
         self.next_fleet_look = Instant::now() + pause;
         Ok(())
     }
@@ -192,7 +238,7 @@ impl Driver {
         let leases: Vec<Lease> = self.rows.values().cloned().collect();
         let verdict = self.fleet.judge(&self.last_evidence, &leases, &self.scanner, self.failover(), now, self.deps.clock.millis());
         match verdict {
-            Verdict::Alive => return Err(Trouble::Fatal(fleet_is_alive(self.deps.table.name()))),
+            Verdict::Alive => return Err(Trouble::Fatal(fleet_is_alive(self.verdict_kind(), self.deps.table.name()))),
             Verdict::Watching => {
                 self.wait_for("whether workers of a KCL 3.x are alive on this application");
                 return Ok(false);
@@ -210,7 +256,7 @@ impl Driver {
             return Ok(true);
         }
         match rivalry(&leases, &self.claimant.worker().writer, &self.scanner, self.failover(), now) {
-            Rivalry::TheirsFirst(other) => Err(Trouble::Fatal(gives_way(&self.settings.application, &other))),
+            Rivalry::TheirsFirst(other) => Err(Trouble::Fatal(gives_way(self.verdict_kind(), &self.settings.application, &other))),
             // Once we work, a newcomer is judged while we go on.
             Rivalry::Undecided if !self.begun => {
                 self.wait_for("whether another connector is alive on this application");
@@ -218,6 +264,7 @@ impl Driver {
             }
             Rivalry::OursFirst(other) => {
                 warn!(%other, "another connector came to this application; it gives way");
+                self.status.set_waiting_for(None);
                 Ok(true)
             }
             Rivalry::Undecided | Rivalry::Alone => {
@@ -225,6 +272,11 @@ impl Driver {
                 Ok(true)
             }
         }
+    }
+
+    /// A start ends by what a person must change; what runs already is ended by the other owner.
+    fn verdict_kind(&self) -> ErrorKind {
+        if self.opened { ErrorKind::Fenced } else { ErrorKind::Configuration }
     }
 
     fn wait_for(&self, what: &str) {

@@ -8,8 +8,9 @@ use super::change::{Change, OwnerChange, Update};
 use super::held::HeldLease;
 use super::row::Lease;
 use super::table::{LeaseTable, Written};
-use crate::config::InitialPosition;
+use crate::config::{InitialPosition, MetricsLevel};
 use crate::ids::{Checkpoint, HashRange, ShardId};
+use crate::metrics::Facts;
 use bytestring::ByteString;
 use connector_sdk::Error;
 use std::collections::HashSet;
@@ -42,6 +43,7 @@ pub struct Worker {
 pub struct Claimant {
     table: Arc<dyn LeaseTable>,
     worker: Worker,
+    facts: Facts,
     writes: AtomicU64,
     /// Shards of the newest listing: tells a parent without a lease that is gone from one whose lease is missing.
     listed: Mutex<Arc<HashSet<ShardId>>>,
@@ -60,9 +62,15 @@ pub enum Taken {
 }
 
 impl Claimant {
-    /// A worker at its table.
+    /// A worker at its table that measures nothing.
     pub fn new(table: Arc<dyn LeaseTable>, worker: Worker) -> Arc<Self> {
-        Arc::new(Self { table, worker, writes: AtomicU64::new(0), listed: Mutex::default(), said_java_latest: AtomicBool::new(false) })
+        let facts = Facts::new(MetricsLevel::None, worker.id.clone());
+        Self::measured(table, worker, facts)
+    }
+
+    /// A worker at its table whose leases tell `facts` of their writes.
+    pub fn measured(table: Arc<dyn LeaseTable>, worker: Worker, facts: Facts) -> Arc<Self> {
+        Arc::new(Self { table, worker, facts, writes: AtomicU64::new(0), listed: Mutex::default(), said_java_latest: AtomicBool::new(false) })
     }
 
     /// Who it is.
@@ -73,6 +81,11 @@ impl Claimant {
     /// Its table.
     pub fn table(&self) -> &Arc<dyn LeaseTable> {
         &self.table
+    }
+
+    /// Where its leases measure.
+    pub(super) fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     /// Remembers which shards the service listed last.

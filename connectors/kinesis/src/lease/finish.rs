@@ -4,16 +4,14 @@
 //! lacks a row once its parent is finished, and never runs before.
 
 use super::attribute::StartMoment;
+use super::create::create_row;
 use super::held::{HeldLease, StoreError};
 use super::row::Lease;
-use super::table::Created;
 use crate::config::InitialPosition;
 use crate::ids::{Checkpoint, ShardId};
 use crate::port::ChildShard;
 use connector_sdk::Error;
-
-/// How often an unanswered creation is asked again.
-const CREATIONS: u32 = 3;
+use tokio::time::Instant;
 
 impl HeldLease {
     /// Ends the shard, everything in which is settled. May be called again after a failure.
@@ -86,13 +84,9 @@ impl HeldLease {
             has_3x_attributes: false,
             pulsar_connect: Some(self.claimant.new_attribute(start)),
         };
-        let mut failure = None;
-        for _ in 0..CREATIONS {
-            match self.claimant.table().create(&lease).await.map_err(StoreError::Failed)? {
-                Created::New | Created::Existed => return Ok(()),
-                Created::Unknown(error) => failure = Some(error),
-            }
-        }
-        Err(StoreError::Failed(failure.unwrap_or_else(|| Error::transient(format!("the lease of `{}` was not created", child.id)))))
+        let began = Instant::now();
+        let created = create_row(&**self.claimant.table(), &lease).await;
+        self.facts.created_child_lease(began.elapsed(), created.is_ok());
+        created.map(|_| ()).map_err(StoreError::Failed)
     }
 }

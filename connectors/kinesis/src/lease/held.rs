@@ -10,6 +10,7 @@ use super::claim::Claimant;
 use super::row::Lease;
 use super::table::Written;
 use crate::ids::{Checkpoint, HashRange, ShardId};
+use crate::metrics::ShardFacts;
 use bytestring::ByteString;
 use connector_sdk::{Error, ErrorKind, Fence};
 use std::fmt;
@@ -23,6 +24,7 @@ const ADOPTIONS: u32 = 3;
 /// A lease held by this process.
 pub struct HeldLease {
     pub(super) claimant: Arc<Claimant>,
+    pub(super) facts: ShardFacts,
     shard: ShardId,
     fence: Fence,
     range: Option<HashRange>,
@@ -71,6 +73,7 @@ impl HeldLease {
         let epoch = row.pulsar_connect.as_ref().map_or(1, |attribute| attribute.numbering(&row.checkpoint).epoch);
         let failover = claimant.worker().failover;
         Self {
+            facts: claimant.facts().shard(&row.shard),
             shard: row.shard.clone(),
             fence: Fence::new(),
             range: row.range.or(range),
@@ -172,7 +175,10 @@ impl HeldLease {
         let checkpoint = edit(&mut attribute);
         let write = attribute.write.clone();
         let change = Change { checkpoint, attribute: Some(attribute), ..Change::default() };
-        self.within_fence(self.write(&change, Some(&write))).await
+        let began = Instant::now();
+        let result = self.within_fence(self.write(&change, Some(&write))).await;
+        self.facts.checkpointed(began.elapsed(), result.is_ok());
+        result
     }
 
     /// Moves the counter: the sign of life that others wait for.

@@ -6,6 +6,7 @@
 mod attribute;
 mod change;
 mod claim;
+mod create;
 mod dynamodb;
 mod finish;
 mod held;
@@ -18,6 +19,7 @@ pub use attribute::{NumberedPosition, Numbering, PulsarConnect, StartMoment, Str
 pub use change::{Action, Change, OwnerChange, Update};
 pub(crate) use claim::no_instant;
 pub use claim::{Claimant, Taken, Worker};
+pub(crate) use create::create_row;
 pub use dynamodb::DynamoDbTable;
 pub use held::{HeldLease, Progress, StoreError};
 pub use list::{LeaseListing, LeaseView, list_leases};

@@ -205,7 +205,7 @@ impl Facts {
     }
 
     /// Takes out everything since the last drain, as the datums of the interval that ends `at` (milliseconds since the epoch).
-    pub(super) fn drain(&self, at: u64) -> Vec<Datum> {
+    pub(crate) fn drain(&self, at: u64) -> Vec<Datum> {
         let mut datums = Vec::new();
         let mut tracker: Option<Statistic> = None;
         let mut shards = lock(&self.0.shards);

@@ -5,7 +5,7 @@
 
 use super::take::{Scanner, SignOfLife};
 use crate::lease::{Item, LEASE_KEY, Lease};
-use connector_sdk::Error;
+use connector_sdk::{Error, ErrorKind};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -110,8 +110,8 @@ impl FleetWatch {
 }
 
 /// The error that ends a source that would join a live fleet.
-pub(crate) fn fleet_is_alive(table: &str) -> Error {
-    Error::configuration(format!(
+pub(crate) fn fleet_is_alive(kind: ErrorKind, table: &str) -> Error {
+    Error::new(kind, format!(
         "workers of a KCL 3.x are alive on table `{table}`, and their leader gives out the leases: a worker that takes by itself would fight with it"
     ))
     .with_hint("stop them before this source goes on from their checkpoints, or choose another `applicationName`")

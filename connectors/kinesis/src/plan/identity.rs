@@ -4,7 +4,7 @@ use super::take::{Scanner, SignOfLife};
 use crate::config::{Application, InitialPosition};
 use crate::ids::Checkpoint;
 use crate::lease::{Lease, RowError, StreamMark, no_instant};
-use connector_sdk::Error;
+use connector_sdk::{Error, ErrorKind};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -116,11 +116,14 @@ pub(crate) fn rivalry(leases: &[Lease], writer: &str, scanner: &Scanner, failove
 }
 
 /// The error that ends the one that gives way.
-pub(crate) fn gives_way(application: &Application, other: &str) -> Error {
-    Error::configuration(format!(
-        "no `applicationName` is set, and the connector `{other}` already reads this stream as `{}`: each would get only a part of it",
-        application.name
-    ))
+pub(crate) fn gives_way(kind: ErrorKind, application: &Application, other: &str) -> Error {
+    Error::new(
+        kind,
+        format!(
+            "no `applicationName` is set, and the connector `{other}` already reads this stream as `{}`: each would get only a part of it",
+            application.name
+        ),
+    )
     .with_hint("set an `applicationName` of its own to read everything, or the same one on both to share the stream on purpose")
 }
 

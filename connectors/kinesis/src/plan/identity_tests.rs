@@ -81,7 +81,7 @@ fn of_two_living_connectors_the_one_with_the_lowest_lease_stays() {
     scanner.observe(&moved, later);
     assert_eq!(rivalry(&moved, "t/n/one", &scanner, FAILOVER, later), Rivalry::OursFirst("t/n/two".to_owned()));
     assert_eq!(rivalry(&moved, "t/n/two", &scanner, FAILOVER, later), Rivalry::TheirsFirst("t/n/one".to_owned()));
-    assert!(gives_way(&application(), "t/n/one").to_string().contains("`t/n/one`"));
+    assert!(gives_way(connector_sdk::ErrorKind::Fenced, &application(), "t/n/one").to_string().contains("`t/n/one`"));
 }
 
 #[test]

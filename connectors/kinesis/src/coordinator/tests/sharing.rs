@@ -1,8 +1,13 @@
 //! Several workers on one table: even shares, takeover, resharding, and shards that fail.
 
-use super::world::{FAILOVER, Setup, Stream, new_table, soon, until};
+use super::world::{FAILOVER, NOW, Setup, Stream, new_table, soon, until};
 use crate::lease::{Fault, OperationKind};
+use crate::config::MetricsLevel;
+use crate::metrics::{Facts, Metric};
 use aws_sdk_dynamodb::types::AttributeValue;
+use connector_sdk::Failures;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -183,4 +188,70 @@ async fn no_worker_holds_more_than_its_maximum() {
     assert_eq!(stream.running_under(&one), 2);
     first.stop(soon()).await;
     stream.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_dies_is_replaced_although_the_shards_cannot_be_listed() {
+    let (stream, table) = (Stream::with_shards(4), new_table());
+    let setup = Setup::new(&stream, &table);
+    let (one, first) = setup.start().await.unwrap();
+    let (two, mut second) = setup.seeded(2).start().await.unwrap();
+    until("they share", || stream.running_under(&one) == 2 && stream.running_under(&two) == 2).await;
+    stream.fail_listings(true);
+    until("a listing failed", || !second.status().errors().is_empty()).await;
+    drop(first);
+    let died = Instant::now();
+    until("the second has all", || stream.running_under(&two) == 4).await;
+    assert!(died.elapsed() <= FAILOVER * 2, "{:?}", died.elapsed());
+    stream.fail_listings(false);
+    second.stop(soon()).await;
+    stream.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_stolen_and_freed_although_the_side_tables_cannot_be_read() {
+    let (stream, table) = (Stream::with_shards(2), new_table());
+    let (worker, mut coordinator) = Setup::new(&stream, &table).start().await.unwrap();
+    until("both run", || stream.running_under(&worker) == 2).await;
+    table.set_hook(|operation| (operation.kind == OperationKind::Table).then_some(Fault::Throttled));
+    until("a look failed", || !coordinator.status().errors().is_empty()).await;
+    let row = table.lease(SHARD_0).unwrap();
+    let mut item = row.encode();
+    item.remove("leaseOwner");
+    item.insert("leaseCounter".to_owned(), AttributeValue::N((row.counter + 1).to_string()));
+    table.put(item);
+    until("it is noticed", || stream.running_under(&worker) == 1).await;
+    until("it is taken again", || stream.running_under(&worker) == 2).await;
+    coordinator.stop(soon()).await;
+    stream.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_kept_error_is_told() {
+    let (stream, table) = (Stream::with_shards(1), new_table());
+    stream.fail_starts(SHARD_0, 2);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let listener = Arc::clone(&told);
+    let failures = Failures::to(move |error| listener.lock().unwrap().push(error.message().to_owned()));
+    let (_, mut coordinator) = Setup { failures, ..Setup::new(&stream, &table) }.start().await.unwrap();
+    until("it recovers", || stream.published(SHARD_0) > 2).await;
+    let kept: Vec<String> = coordinator.status().errors().iter().map(|kept| kept.error.message().to_owned()).collect();
+    assert_eq!(kept.len(), 2);
+    assert_eq!(*told.lock().unwrap(), kept);
+    coordinator.stop(soon()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn checkpoints_child_leases_and_waits_for_parents_are_measured() {
+    let (stream, table) = (Stream::with_shards(2), new_table());
+    let facts = Facts::new(MetricsLevel::Detailed, "worker");
+    let (_, mut coordinator) = Setup { facts: Some(facts.clone()), ..Setup::new(&stream, &table) }.start().await.unwrap();
+    until("both run", || stream.running() == 2).await;
+    stream.reshard(&[SHARD_0], 2);
+    until("the children run", || stream.running() == 3).await;
+    let measured: HashSet<Metric> = facts.drain(NOW).into_iter().map(|datum| datum.metric).collect();
+    for metric in [Metric::UpdateLeaseTime, Metric::ShutdownCreateLeaseSuccess] {
+        assert!(measured.contains(&metric), "{metric:?}");
+    }
+    coordinator.stop(soon()).await;
 }

@@ -177,11 +177,14 @@ async fn of_two_connectors_under_the_default_name_the_second_gives_way() {
     let (one, mut coordinator) = first.start().await.unwrap();
     until("both run", || stream.running_under(&one) == 2).await;
     let second = Setup { name: "other", ..first.seeded(2) };
-    let (other, mut rival) = second.start().await.unwrap();
-    let error = rival.run().await;
+    let began = Instant::now();
+    let error = second.start().await.map(|_| ()).unwrap_err();
+    assert!(began.elapsed() <= FAILOVER + Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(error.message().contains("`public/default/orders`"), "{error}");
-    assert_eq!(stream.running_under(&other), 0);
-    rival.stop(soon()).await;
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("of its own") && hint.contains("the same one on both"), "{hint}");
+    assert_eq!(stream.running(), 2, "the first goes on");
     // The same identity may come as often as it likes.
     let (third, mut peer) = first.seeded(3).start().await.unwrap();
     until("they share", || stream.running_under(&third) == 1 && stream.running_under(&one) == 1).await;
@@ -210,6 +213,7 @@ async fn a_live_fleet_of_kcl_3_is_not_joined_and_one_at_rest_is_continued() {
     ]);
     table.put_side_table("app-WorkerMetricStats", vec![worker]);
     let error = coordinator.run().await;
+    assert_eq!(error.kind(), ErrorKind::Fenced);
     assert!(error.message().contains("KCL 3.x are alive"), "{error}");
     let summary = coordinator.stop(soon()).await;
     assert_eq!(summary.given_away, 1);
@@ -280,4 +284,82 @@ async fn two_workers_that_begin_together_mean_the_same_moment_by_latest() {
         assert_eq!(row.pulsar_connect.unwrap().start, Some(StartMoment::Latest(NOW - 3_000)));
     }
     coordinator.stop(soon()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_owner_that_comes_while_running_ends_the_run_as_fenced() {
+    let (stream, table) = (Stream::with_shards(2), new_table());
+    let first = Setup { default_application: true, ..Setup::new(&stream, &table) };
+    let (_, mut coordinator) = first.start().await.unwrap();
+    until("both run", || stream.running() == 2).await;
+    // Another identity has the lowest lease, and renews it.
+    let rival = async {
+        loop {
+            let mut row = table.lease("shardId-000000000000").unwrap();
+            let attribute = row.pulsar_connect.as_mut().unwrap();
+            (attribute.writer, attribute.worker) = ("public/default/rival".into(), "rival".into());
+            attribute.write = "rival-1".into();
+            (row.owner, row.counter) = (Some("rival".into()), row.counter + 1);
+            table.put(row.encode());
+            tokio::time::sleep(FAILOVER / 3).await;
+        }
+    };
+    let error = tokio::select! {
+        error = coordinator.run() => error,
+        () = rival => unreachable!("it never ends"),
+    };
+    assert_eq!(error.kind(), ErrorKind::Fenced);
+    assert!(error.message().contains("`public/default/rival`"), "{error}");
+    coordinator.stop(soon()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_live_fleet_of_kcl_3_ends_the_start() {
+    let (stream, table) = (Stream::with_shards(1), new_table());
+    table.put(java_row("shardId-000000000000", "TRIM_HORIZON"));
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let migration = Item::from([("key".to_owned(), text("Migration3.0")), ("cv".to_owned(), text("CLIENT_VERSION_3X"))]);
+    let fresh = AttributeValue::N((NOW / 1_000 - 5).to_string());
+    table.put_side_table("app-CoordinatorState", vec![migration]);
+    table.put_side_table("app-WorkerMetricStats", vec![Item::from([("wid".to_owned(), text("java")), ("lut".to_owned(), fresh)])]);
+    let error = Setup::new(&stream, &table).start().await.map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.message().contains("KCL 3.x are alive") && error.hint().unwrap().contains("another `applicationName`"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_take_in_doubt_is_not_undone_where_another_process_of_the_same_name_took_the_lease() {
+    let (stream, table) = (Stream::with_shards(1), new_table());
+    let mut takes = 0;
+    table.set_hook(move |operation| {
+        takes += u64::from(operation.kind == OperationKind::Update);
+        (operation.kind == OperationKind::Update && takes == 1).then_some(Fault::Late(1))
+    });
+    let (worker, mut coordinator) = Setup::new(&stream, &table).start().await.unwrap();
+    until("the take failed and landed", || table.leases()[0].owner.as_ref() == Some(&worker)).await;
+    let mut row = table.leases().remove(0);
+    row.pulsar_connect.as_mut().unwrap().write = "twin-1".into();
+    table.put(row.encode());
+    coordinator.stop(soon()).await;
+    assert_eq!(table.leases()[0].owner, Some(worker));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instant_is_judged_by_the_services_clock_however_wrong_the_local_one_is() {
+    for (instant, local_clock) in [(NOW + 1_800_000, NOW + 3_600_000), (NOW + 700, NOW + 3_600_000), (NOW - 1, NOW - 3_600_000)] {
+        let (stream, table) = (Stream::with_shards(2), new_table());
+        stream.run_clock();
+        let position = InitialPosition::AtTimestamp(instant);
+        let setup = Setup { initial_position: position, local_clock, ..Setup::new(&stream, &table) };
+        let began = Instant::now();
+        let (_, mut coordinator) = setup.start().await.unwrap();
+        let waited = if instant == NOW + 700 { Duration::from_millis(700) } else { Duration::ZERO };
+        assert_eq!(began.elapsed(), waited, "{instant}");
+        until("both run", || stream.running() == 2).await;
+        for row in table.leases() {
+            assert_eq!(row.pulsar_connect.unwrap().start, Some(StartMoment::Timestamp(instant)));
+        }
+        coordinator.stop(soon()).await;
+        stream.assert_sound();
+    }
 }

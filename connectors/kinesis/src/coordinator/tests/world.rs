@@ -9,7 +9,7 @@ use crate::ids::{Checkpoint, HashRange, Position, SequenceNumber, ShardId};
 use crate::lease::{HeldLease, LeaseTable, MemoryTable, Progress, StoreError};
 use crate::metrics::Facts;
 use crate::port::{ChildShard, Shard, ShardFilter, ShardList, StreamApi, StreamDescription};
-use connector_sdk::{ByteString, Clock, Error, Identity, Random};
+use connector_sdk::{ByteString, Clock, Error, Failures, Identity, Random};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -39,6 +39,9 @@ struct State {
     /// Since when a worker publishes from a shard whose lease is not its own.
     not_ours_since: HashMap<(ByteString, ShardId), Instant>,
     created_at: u64,
+    listing_fails: bool,
+    /// Where the service's clock runs: from `NOW` on since then.
+    clock_runs_since: Option<Instant>,
 }
 
 struct Played {
@@ -65,6 +68,20 @@ impl Stream {
 
     pub(super) fn recreate(&self) {
         self.state().created_at += 60_000;
+    }
+
+    /// The service's clock goes on from now on.
+    pub(super) fn run_clock(&self) {
+        self.state().clock_runs_since = Some(Instant::now());
+    }
+
+    fn service_now(&self) -> u64 {
+        NOW + self.state().clock_runs_since.map_or(0, |since| u64::try_from(since.elapsed().as_millis()).unwrap())
+    }
+
+    /// From now on nobody may list the shards, or everybody may again.
+    pub(super) fn fail_listings(&self, fail: bool) {
+        self.state().listing_fails = fail;
     }
 
     fn add(&self, parents: &[ShardId], range: HashRange) -> ShardId {
@@ -246,24 +263,31 @@ impl Stream {
 
 impl StreamApi for Stream {
     fn describe(&self) -> BoxFuture<'_, Result<StreamDescription, Error>> {
+        let answered_at = Some(self.service_now());
         let description = StreamDescription {
             name: "orders".into(),
             arn: "arn:aws:kinesis:eu-west-1:123456789012:stream/orders".into(),
             created_at: self.state().created_at,
             retention_hours: 24,
-            answered_at: Some(NOW),
+            answered_at,
         };
         async move { Ok(description) }.boxed()
     }
 
     fn list_shards(&self, filter: ShardFilter) -> BoxFuture<'_, Result<ShardList, Error>> {
+        if matches!(filter, ShardFilter::AtTimestamp(moment) if moment > self.service_now()) {
+            return async { Err(Error::configuration("the timestamp lies in the future")) }.boxed();
+        }
+        if self.state().listing_fails {
+            return async { Err(Error::transient("the listing was told to fail")) }.boxed();
+        }
         let mut shards: Vec<Shard> = self.state().shards.values().map(|played| played.shard.clone()).collect();
         shards.retain(|shard| match filter {
             ShardFilter::All => true,
             ShardFilter::AtLatest => !shard.closed,
             ShardFilter::AtTrimHorizon | ShardFilter::AtTimestamp(_) => shard.parent.is_none(),
         });
-        let list = ShardList { shards, answered_at: Some(NOW) };
+        let list = ShardList { shards, answered_at: Some(self.service_now()) };
         async move { Ok(list) }.boxed()
     }
 }
@@ -386,6 +410,10 @@ pub(super) struct Setup {
     pub(super) max_leases: u32,
     pub(super) topic: &'static str,
     pub(super) seed: u64,
+    /// What this machine's clock says.
+    pub(super) local_clock: u64,
+    pub(super) facts: Option<Facts>,
+    pub(super) failures: Failures,
 }
 
 impl Setup {
@@ -401,6 +429,9 @@ impl Setup {
             max_leases: u32::MAX,
             topic: "persistent://public/default/orders",
             seed: 1,
+            local_clock: NOW,
+            facts: None,
+            failures: Failures::unheard(),
         }
     }
 
@@ -413,15 +444,17 @@ impl Setup {
         let random = Random::seeded(self.seed);
         let identity = Identity { tenant: "public".into(), namespace: "default".into(), name: self.name.into(), instance: 0, instances: 1 };
         let worker = worker_identifier(&identity, self.worker_identifier, &random);
+        let local_clock = self.local_clock;
         let runner = Readers { stream: Arc::clone(&self.stream), worker: worker.clone() };
         let deps = CoordinatorDeps {
             stream: Arc::clone(&self.stream) as Arc<dyn StreamApi>,
             table: Arc::clone(&self.table),
             runner: Arc::new(runner),
             identity,
-            clock: Clock::from_fn(|| NOW),
+            clock: Clock::from_fn(move || local_clock),
             random,
-            facts: Facts::new(MetricsLevel::None, worker.clone()),
+            facts: self.facts.clone().unwrap_or_else(|| Facts::new(MetricsLevel::None, worker.clone())),
+            failures: self.failures.clone(),
         };
         let settings = CoordinatorSettings {
             worker: worker.clone(),
