@@ -195,7 +195,8 @@ mod tests {
     #[test]
     fn checkpoints_order_as_the_kcl_orders_them() {
         let at = |sequence: &str, sub| Checkpoint::parse(sequence, sub).unwrap();
-        let ordered = [at("AT_TIMESTAMP", 0), at("TRIM_HORIZON", 0), at("LATEST", 0), at("9", 0), at("9", 1), at("10", 0), at("SHARD_END", 0)];
+        let ordered =
+            [at("AT_TIMESTAMP", 0), at("TRIM_HORIZON", 0), at("LATEST", 0), at("9", 0), at("9", 1), at("10", 0), at("SHARD_END", 0)];
         assert!(ordered.windows(2).all(|pair| pair[0] < pair[1]));
         assert_eq!(Checkpoint::parse("NOWHERE", 0), None);
     }

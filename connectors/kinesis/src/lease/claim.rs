@@ -70,7 +70,14 @@ impl Claimant {
 
     /// A worker at its table whose leases tell `facts` of their writes.
     pub fn measured(table: Arc<dyn LeaseTable>, worker: Worker, facts: Facts) -> Arc<Self> {
-        Arc::new(Self { table, worker, facts, writes: AtomicU64::new(0), listed: Mutex::default(), said_java_latest: AtomicBool::new(false) })
+        Arc::new(Self {
+            table,
+            worker,
+            facts,
+            writes: AtomicU64::new(0),
+            listed: Mutex::default(),
+            said_java_latest: AtomicBool::new(false),
+        })
     }
 
     /// Who it is.

@@ -1,8 +1,8 @@
 //! Several workers on one table: even shares, takeover, resharding, and shards that fail.
 
 use super::world::{FAILOVER, NOW, Setup, Stream, new_table, soon, until};
-use crate::lease::{Fault, OperationKind};
 use crate::config::MetricsLevel;
+use crate::lease::{Fault, OperationKind};
 use crate::metrics::{Facts, Metric};
 use aws_sdk_dynamodb::types::AttributeValue;
 use connector_sdk::Failures;
