@@ -40,7 +40,8 @@ impl MetricsPage {
     pub async fn bind(port: u16) -> Result<Self, Error> {
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
         let listener = TcpListener::bind(address).await.map_err(|error| {
-            Error::configuration(format!("the metrics page cannot have port {port}: {error}")).with_hint("choose another `--metrics-port-start`")
+            Error::configuration(format!("the metrics page cannot have port {port}: {error}"))
+                .with_hint("choose another `--metrics-port-start`")
         })?;
         if let Ok(address) = listener.local_addr() {
             info!(port = address.port(), "metrics page");

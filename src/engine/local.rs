@@ -8,7 +8,10 @@ use super::report::RunReport;
 use super::state::{FailureOrigin, InstanceState};
 use super::stop::{StopHandle, StopSignal};
 use bytestring::ByteString;
-use connector_sdk::{ByteBudget, Clock, Error, Failures, Guarantee, Identity, OnRecordError, Random, ReadySink, ReadySource, SinkContext, SourceContext, Task};
+use connector_sdk::{
+    ByteBudget, Clock, Error, Failures, Guarantee, Identity, OnRecordError, Random, ReadySink, ReadySource, SinkContext, SourceContext,
+    Task,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -54,7 +57,9 @@ impl LocalRun {
         let settings = self.source.settings();
         let on_record_error = match (self.guarantee, settings.on_record_error) {
             (Guarantee::AtMostOnce, OnRecordError::Fail) => {
-                warn!("with ATMOST_ONCE a record that cannot be stored is dropped: its checkpoint is stored before it is sent, so `onRecordError` cannot be `fail`");
+                warn!(
+                    "with ATMOST_ONCE a record that cannot be stored is dropped: its checkpoint is stored before it is sent, so `onRecordError` cannot be `fail`"
+                );
                 OnRecordError::Drop
             }
             (_, on_record_error) => on_record_error,

@@ -3,8 +3,9 @@
 
 use super::{LocalRun, Phase, Running};
 use connector_sdk::{
-    Acknowledgements, Batch, ByteBudget, DynSink, DynSource, Error, ErrorKind, Facts, Failures, Fence, Guarantee, OnRecordError, ReadySink, ReadySource,
-    Record, Sink, SinkContext, SinkWatch, Source, SourceContext, SourceSettings, SourceStatus, SourceWatch, StopReport, WriteRoom,
+    Acknowledgements, Batch, ByteBudget, DynSink, DynSource, Error, ErrorKind, Facts, Failures, Fence, Guarantee, OnRecordError, ReadySink,
+    ReadySource, Record, Sink, SinkContext, SinkWatch, Source, SourceContext, SourceSettings, SourceStatus, SourceWatch, StopReport,
+    WriteRoom,
 };
 use futures_util::future::BoxFuture;
 use std::collections::VecDeque;
@@ -185,7 +186,8 @@ impl ReadySource for Ready {
             }
             self.0.opened.fetch_add(1, Ordering::Relaxed);
             let acks = Acknowledgements::new(ByteBudget::new(1 << 20).share(), Fence::new());
-            Ok(Box::new(ScriptedSource { world: Arc::clone(&self.0), acks, next: 0, failures: context.failures, winding_down: false }) as Box<dyn DynSource>)
+            Ok(Box::new(ScriptedSource { world: Arc::clone(&self.0), acks, next: 0, failures: context.failures, winding_down: false })
+                as Box<dyn DynSource>)
         })
     }
 }

@@ -5,8 +5,8 @@ use super::process;
 use crate::engine::{FailureOrigin, InstanceState};
 use connector_sdk::{ByteBudget, Facts};
 use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder, text};
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use std::fmt;
@@ -168,8 +168,7 @@ mod tests {
 
     #[test]
     fn names_types_and_labels_are_those_of_pulsar_io() {
-        let identity =
-            Identity { tenant: "acme".into(), namespace: "shop".into(), name: "orders".into(), instance: 1, instances: 2 };
+        let identity = Identity { tenant: "acme".into(), namespace: "shop".into(), name: "orders".into(), instance: 1, instances: 2 };
         let state = InstanceState::new(identity, Clock::from_fn(|| 90_000));
         let text = text(&[state], &[Minute::default()], &ByteBudget::new(1_000));
         let labels = r#"tenant="acme",namespace="acme/shop",name="orders",instance_id="1",cluster="local",fqfn="acme/shop/orders""#;

@@ -18,7 +18,10 @@ pub(super) async fn watch(stop: Arc<StopHandle>, within: Duration) {
             _ = interrupt.recv() => {}
         }
         if first {
-            info!(within_s = within.as_secs(), "stopping: waiting for receipts, storing checkpoints, giving leases away; a second signal ends at once");
+            info!(
+                within_s = within.as_secs(),
+                "stopping: waiting for receipts, storing checkpoints, giving leases away; a second signal ends at once"
+            );
         } else {
             warn!("ending at once");
         }

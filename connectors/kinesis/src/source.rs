@@ -10,7 +10,7 @@ use crate::lease::{DynamoDbTable, LeaseListing, LeaseTable, list_leases};
 use crate::metrics::{CloudWatchSink, Facts as Measurements, FlushSettings, Flusher};
 use crate::port::{RetrievalMode, StreamApi};
 use crate::retrieval::{FanOut, FanOutSettings, LateRetrieval, Polling, PollingSettings};
-use crate::shard::{Board, QueueEnd, ReceiveQueue, Runner, ShardDeps, receive_queue};
+use crate::shard::{Board, Outlet, QueueEnd, ReceiveQueue, Runner, ShardDeps, receive_queue};
 use connector_aws::{AwsContext, AwsSettings, Endpoint, ServiceSettings, parse_region};
 use connector_sdk::{
     Batch, ConnectorInfo, Error, Facts, Fence, Guarantee, Problem, Source, SourceContext, SourceFactory, SourceSettings, SourceStatus,
@@ -107,10 +107,8 @@ impl KinesisSource {
             &context,
             &stream,
             Arc::new(reading.clone()),
-            queue.clone(),
-            Arc::clone(&board),
+            Outlet { queue: queue.clone(), board: Arc::clone(&board), winding_down: winding_down.clone() },
             facts.clone(),
-            winding_down.clone(),
         );
         let deps = CoordinatorDeps {
             stream: Arc::<AwsKinesis>::clone(&kinesis),

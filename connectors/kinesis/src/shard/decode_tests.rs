@@ -53,7 +53,10 @@ fn a_message_has_the_chosen_properties_in_order_and_every_byte() {
     let every_byte: Vec<u8> = (0..=255).collect();
     let items = decode(&mut decoder(None, 0, None), [raw(7, every_byte.clone())]);
     let Item::Message(record, place) = &items[0] else { panic!("a message") };
-    assert_eq!((record.value.as_ref(), record.key.as_deref(), record.event_time), (every_byte.as_slice(), Some("aggregate"), Some(1_700_000_000_120)));
+    assert_eq!(
+        (record.value.as_ref(), record.key.as_deref(), record.event_time),
+        (every_byte.as_slice(), Some("aggregate"), Some(1_700_000_000_120))
+    );
     let properties: Vec<String> = record.properties.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(
         properties,

@@ -17,4 +17,4 @@ mod tests;
 
 pub(crate) use board::Board;
 pub(crate) use queue::{QueueEnd, ReceiveQueue, receive_queue};
-pub(crate) use runner::{Runner, ShardDeps};
+pub(crate) use runner::{Outlet, Runner, ShardDeps};

@@ -38,6 +38,14 @@ pub(crate) struct ShardDeps {
     pub(super) retention_hours: u32,
 }
 
+/// Where shards of an instance put what they read and what they show, and how they learn that no more is taken.
+pub(crate) struct Outlet {
+    pub(crate) queue: ReceiveQueue,
+    pub(crate) board: Arc<Board>,
+    /// Falls when the instance takes no more.
+    pub(crate) winding_down: Fence,
+}
+
 impl ShardDeps {
     /// From an instance's parts.
     pub(crate) fn new(
@@ -45,11 +53,10 @@ impl ShardDeps {
         context: &SourceContext,
         stream: &StreamDescription,
         retrieval: Arc<dyn RetrievalMode>,
-        queue: ReceiveQueue,
-        board: Arc<Board>,
+        outlet: Outlet,
         facts: Facts,
-        winding_down: Fence,
     ) -> Self {
+        let Outlet { queue, board, winding_down } = outlet;
         Self {
             retrieval,
             queue,

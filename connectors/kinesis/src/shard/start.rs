@@ -38,16 +38,22 @@ pub(super) fn start(checkpoint: &Checkpoint, attribute: &PulsarConnect, initial:
             // What arrived since the moment and expired unread is a loss too.
             Some(moment) => begin(StartAt::Timestamp(moment.millis()), None, caught_up_at.or(Some(moment.millis()))),
             None => {
-                return Err(Error::configuration("the lease row says LATEST and not since when, so records that came before could be skipped")
-                    .with_hint("set the row's `checkpoint` to TRIM_HORIZON or to a sequence number"));
+                return Err(Error::configuration(
+                    "the lease row says LATEST and not since when, so records that came before could be skipped",
+                )
+                .with_hint("set the row's `checkpoint` to TRIM_HORIZON or to a sequence number"));
             }
         },
         Checkpoint::AtTimestamp => match (moment, initial) {
             (Some(moment), _) => begin(StartAt::Timestamp(moment.millis()), None, caught_up_at),
             (None, InitialPosition::AtTimestamp(configured)) => begin(StartAt::Timestamp(configured), None, caught_up_at),
             (None, _) => {
-                return Err(Error::configuration("the lease row says AT_TIMESTAMP and neither the row nor the configuration says which time")
-                    .with_hint("set `initialPositionInStream` to AT_TIMESTAMP and `startAtTime` to the time the application was created with"));
+                return Err(Error::configuration(
+                    "the lease row says AT_TIMESTAMP and neither the row nor the configuration says which time",
+                )
+                .with_hint(
+                    "set `initialPositionInStream` to AT_TIMESTAMP and `startAtTime` to the time the application was created with",
+                ));
             }
         },
         Checkpoint::ShardEnd => return Err(Error::configuration("the shard is finished and cannot be read again")),
@@ -92,7 +98,8 @@ mod tests {
     #[test]
     fn a_checkpoint_is_read_at_its_record_and_covers_it() {
         let checkpoint = Checkpoint::parse("4957", 2).unwrap();
-        let found = start(&checkpoint, &row("", r#","position":{"sequence":"4957","sub":2,"ordinal":40}"#), InitialPosition::Latest).unwrap();
+        let found =
+            start(&checkpoint, &row("", r#","position":{"sequence":"4957","sub":2,"ordinal":40}"#), InitialPosition::Latest).unwrap();
         assert!(matches!(&found.at, StartAt::Sequence(sequence) if sequence.as_str() == "4957"));
         assert_eq!(found.covered.unwrap().sub, 2);
         assert_eq!(found.ordinal, 39, "the checkpointed record is number 40 again");

@@ -280,7 +280,9 @@ async fn at_most_once_hands_on_only_what_a_stored_checkpoint_covers() {
     let refuse = Arc::new(Mutex::new(true));
     let refusing = Arc::clone(&refuse);
     // The shard has not run yet: on this one thread it first runs at the next wait.
-    world.table.set_hook(move |operation| (operation.kind == OperationKind::Update && *refusing.lock().unwrap()).then_some(Fault::Throttled));
+    world
+        .table
+        .set_hook(move |operation| (operation.kind == OperationKind::Update && *refusing.lock().unwrap()).then_some(Fault::Throttled));
     assert!(world.batch().await.is_none(), "no checkpoint is stored yet");
     *refuse.lock().unwrap() = false;
     sleep(Duration::from_secs(2)).await;
