@@ -12,6 +12,9 @@ use tokio::time::timeout;
 /// How long the table may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Columns of the table.
+const COLUMNS: usize = 8;
+
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -66,10 +69,10 @@ fn configs(arguments: &Arguments) -> Result<Value, Vec<Problem>> {
 
 /// The listing as columns; `now` in milliseconds since the epoch.
 fn table(listing: &LeaseListing, now: u64) -> String {
-    const HEADER: [&str; 7] = ["SHARD", "OWNER", "CHECKPOINT", "PARENTS", "COUNTER", "AT TIP", "TOPIC"];
-    let mut rows: Vec<[String; 7]> = vec![HEADER.map(str::to_owned)];
+    const HEADER: [&str; COLUMNS] = ["SHARD", "OWNER", "CHECKPOINT", "PARENTS", "AGE", "COUNTER", "AT TIP", "TOPIC"];
+    let mut rows: Vec<[String; COLUMNS]> = vec![HEADER.map(str::to_owned)];
     rows.extend(listing.leases.iter().map(|lease| row(lease, now)));
-    let mut widths = [0; 7];
+    let mut widths = [0; COLUMNS];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
@@ -90,15 +93,18 @@ fn table(listing: &LeaseListing, now: u64) -> String {
     text
 }
 
-fn row(lease: &LeaseView, now: u64) -> [String; 7] {
+fn row(lease: &LeaseView, now: u64) -> [String; COLUMNS] {
     let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
     let ours = lease.ours.as_ref();
+    // How long ago the checkpoint, or the take, was stored: renewals between move only the counter.
+    let stored = ours.and_then(|ours| ours.written_at).map(|at| age(now.saturating_sub(at)));
     let caught_up = ours.and_then(|ours| ours.caught_up_at).map(|at| format!("{} ago", age(now.saturating_sub(at))));
     [
         lease.shard.clone(),
         or_dash(lease.owner.clone().unwrap_or_default()),
         lease.checkpoint.clone(),
         or_dash(lease.parents.join(" ")),
+        or_dash(stored.unwrap_or_default()),
         lease.counter.to_string(),
         or_dash(caught_up.unwrap_or_default()),
         or_dash(ours.map(|ours| ours.topic.clone()).unwrap_or_default()),

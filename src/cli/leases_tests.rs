@@ -22,9 +22,9 @@ fn columns_are_aligned_and_what_is_absent_is_a_dash() {
     ];
     let text = table(&LeaseListing { leases, unreadable: vec!["row `x` has no owner".to_owned()] }, 0);
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines[0], "SHARD                 OWNER     CHECKPOINT    PARENTS               COUNTER  AT TIP  TOPIC");
-    assert_eq!(lines[1], "shardId-000000000000  worker-a  SHARD_END     -                     7        -       -");
-    assert_eq!(lines[2], "shardId-000000000001  -         TRIM_HORIZON  shardId-000000000000  7        -       -");
+    assert_eq!(lines[0], "SHARD                 OWNER     CHECKPOINT    PARENTS               AGE  COUNTER  AT TIP  TOPIC");
+    assert_eq!(lines[1], "shardId-000000000000  worker-a  SHARD_END     -                     -    7        -       -");
+    assert_eq!(lines[2], "shardId-000000000001  -         TRIM_HORIZON  shardId-000000000000  -    7        -       -");
     assert_eq!(lines[3], "unreadable: row `x` has no owner");
 }
 

@@ -40,7 +40,7 @@ impl Driver {
             initial_position: settings.initial_position,
             write_prefix: deps.random.name(WRITE_PREFIX),
         };
-        let claimant = Claimant::measured(Arc::clone(&deps.table), worker, deps.facts.clone());
+        let claimant = Claimant::measured(Arc::clone(&deps.table), worker, deps.facts.clone(), deps.clock.clone());
         let mut driver = Self::new(deps, settings, status, claimant, fatal);
         driver.hear_time(stream.answered_at, described);
         if ensured == Ensured::Created {

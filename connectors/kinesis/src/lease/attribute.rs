@@ -21,6 +21,9 @@ pub struct PulsarConnect {
     pub version: u64,
     /// The id of the write that put it there: settles a lost reply.
     pub write: ByteString,
+    /// When that was, by the writer's clock, in milliseconds since the epoch: the age of what is stored. Nothing is decided by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_at: Option<u64>,
     /// Who wrote it: tenant/namespace/name, the same for all instances.
     pub writer: ByteString,
     /// The worker identifier of the writer: the row is still the writer's as long as it is the lease's owner.
@@ -156,6 +159,7 @@ mod tests {
         PulsarConnect {
             version: VERSION,
             write: "w-1".into(),
+            written_at: None,
             writer: "public/default/orders".into(),
             worker: "public/default/orders/0/host-abc".into(),
             stream: StreamMark { arn: "arn:aws:kinesis:eu-west-1:123456789012:stream/orders".into(), created_at: 1_700_000_000_123 },

@@ -12,7 +12,7 @@ use crate::config::{InitialPosition, MetricsLevel};
 use crate::ids::{Checkpoint, HashRange, ShardId};
 use crate::metrics::Facts;
 use bytestring::ByteString;
-use connector_sdk::Error;
+use connector_sdk::{Clock, Error};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,6 +44,7 @@ pub struct Claimant {
     table: Arc<dyn LeaseTable>,
     worker: Worker,
     facts: Facts,
+    clock: Clock,
     writes: AtomicU64,
     /// Shards of the newest listing: tells a parent without a lease that is gone from one whose lease is missing.
     listed: Mutex<Arc<HashSet<ShardId>>>,
@@ -65,15 +66,16 @@ impl Claimant {
     /// A worker at its table that measures nothing.
     pub fn new(table: Arc<dyn LeaseTable>, worker: Worker) -> Arc<Self> {
         let facts = Facts::new(MetricsLevel::None, worker.id.clone());
-        Self::measured(table, worker, facts)
+        Self::measured(table, worker, facts, Clock::system())
     }
 
     /// A worker at its table whose leases tell `facts` of their writes.
-    pub fn measured(table: Arc<dyn LeaseTable>, worker: Worker, facts: Facts) -> Arc<Self> {
+    pub fn measured(table: Arc<dyn LeaseTable>, worker: Worker, facts: Facts, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             table,
             worker,
             facts,
+            clock,
             writes: AtomicU64::new(0),
             listed: Mutex::default(),
             said_java_latest: AtomicBool::new(false),
@@ -110,6 +112,7 @@ impl Claimant {
         PulsarConnect {
             version: VERSION,
             write: self.next_write(),
+            written_at: Some(self.clock.millis()),
             writer: self.worker.writer.clone(),
             worker: self.worker.id.clone(),
             stream: self.worker.stream.clone(),
@@ -125,6 +128,7 @@ impl Claimant {
     pub(super) fn rewritten(&self, attribute: &PulsarConnect) -> PulsarConnect {
         PulsarConnect {
             write: self.next_write(),
+            written_at: Some(self.clock.millis()),
             writer: self.worker.writer.clone(),
             worker: self.worker.id.clone(),
             topic: self.worker.topic.clone(),

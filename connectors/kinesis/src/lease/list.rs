@@ -55,6 +55,8 @@ pub struct OurView {
     pub ordinal: Option<u64>,
     /// What LATEST or AT_TIMESTAMP stands for, in milliseconds since the epoch.
     pub start: Option<StartMoment>,
+    /// When progress was last stored, by its writer's clock, in milliseconds since the epoch.
+    pub written_at: Option<u64>,
     /// When the reader was last at the tip with everything settled, in milliseconds since the epoch.
     pub caught_up_at: Option<u64>,
 }
@@ -100,6 +102,7 @@ impl OurView {
             epoch: attribute.epoch,
             ordinal: attribute.position.as_ref().map(|position| position.ordinal),
             start: attribute.start,
+            written_at: attribute.written_at,
             caught_up_at: attribute.caught_up_at,
         }
     }

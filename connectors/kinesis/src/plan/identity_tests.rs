@@ -21,6 +21,7 @@ fn attribute(writer: &str, worker: &str) -> PulsarConnect {
         topic: "t".into(),
         start: None,
         caught_up_at: None,
+        written_at: None,
         epoch: 0,
         position: None,
     }
