@@ -21,8 +21,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long giving leases back may take when the rest of the start failed.
-const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// How long the last metrics may take when the stop has used up its time.
 const LAST_FLUSH: Duration = Duration::from_millis(500);
 
@@ -127,17 +125,12 @@ impl KinesisSource {
             leases: settings.leases.clone(),
             topic: context.destination.clone(),
         };
-        // A fan-out consumer becomes active while the lease table is made ready: both take AWS seconds.
+        // A fan-out consumer becomes active while the lease table is made ready: both take AWS seconds. The first refusal ends both,
+        // and no lease is taken before both are there.
         let retrieval = retrieval(Arc::clone(&kinesis), &settings, &facts, &context);
-        let (coordinator, retrieval) = match tokio::join!(Coordinator::start(deps, wishes), retrieval) {
-            (Ok(coordinator), Ok(retrieval)) => (coordinator, retrieval),
-            (Ok(mut coordinator), Err(error)) => {
-                coordinator.stop(Instant::now() + AFTER_FAILURE).await;
-                return Err(error);
-            }
-            (Err(error), _) => return Err(error),
-        };
+        let (prepared, retrieval) = tokio::try_join!(Coordinator::prepare(deps, wishes), retrieval)?;
         reading.is(retrieval);
+        let coordinator = prepared.begin();
         let flusher = (settings.metrics.level != MetricsLevel::None).then(|| {
             let sink = CloudWatchSink::new(&aws, places.cloudwatch, settings.application.name.clone());
             let flush = FlushSettings { buffer_time: settings.metrics.buffer_time, max_queue_size: settings.metrics.max_queue_size };

@@ -72,6 +72,29 @@ pub struct CoordinatorSettings {
     pub topic: ByteString,
 }
 
+/// A coordinator that has looked at everything and holds nothing yet.
+pub struct Prepared {
+    driver: Driver,
+    fatal: oneshot::Receiver<Error>,
+    status: Arc<CoordinatorStatus>,
+}
+
+impl Prepared {
+    /// Begins to take leases. From here on the coordinator has to be stopped, for others not to wait for the failover time.
+    pub fn begin(self) -> Coordinator {
+        let (stop, stop_asked) = oneshot::channel();
+        let keeper = Keeper::new(self.driver.holdings(), self.driver.facts());
+        Coordinator {
+            keeper: Some(Task::spawn("lease keeper", keeper.run())),
+            driver: Task::spawn("lease coordinator", self.driver.run(stop_asked)),
+            fatal: self.fatal,
+            ended: None,
+            stop: Some(stop),
+            status: self.status,
+        }
+    }
+}
+
 /// A worker among the workers of an application. Dropped, it ends at once and its leases expire; stopped, it gives them away.
 pub struct Coordinator {
     driver: Task<StopSummary>,
@@ -85,29 +108,20 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// Makes sure of the stream, the table and whose it is, creates missing leases, and begins to take them. Where leases of others
-    /// may forbid that, they are watched before, for one failover time and a scan at most.
+    /// Makes sure of the stream, the table and whose it is, and creates missing leases. Where leases of others may forbid taking
+    /// any, they are watched, for one failover time and a scan at most. Nothing is held, also when the wait is dropped.
     ///
     /// # Errors
-    /// Nothing is held. Configuration and authentication errors need a person; the others may be tried again.
-    pub async fn start(deps: CoordinatorDeps, settings: CoordinatorSettings) -> Result<Self, Error> {
+    /// Configuration and authentication errors need a person; the others may be tried again.
+    pub async fn prepare(deps: CoordinatorDeps, settings: CoordinatorSettings) -> Result<Prepared, Error> {
         let status = Arc::new(CoordinatorStatus::default());
         let (fatal_sender, fatal) = oneshot::channel();
-        let (stop, stop_asked) = oneshot::channel();
         let driver = Driver::open(deps, settings, Arc::clone(&status), fatal_sender).await?;
-        let keeper = Keeper::new(driver.holdings(), driver.facts());
-        Ok(Self {
-            keeper: Some(Task::spawn("lease keeper", keeper.run())),
-            driver: Task::spawn("lease coordinator", driver.run(stop_asked)),
-            fatal,
-            ended: None,
-            stop: Some(stop),
-            status,
-        })
+        Ok(Prepared { driver, fatal, status })
     }
 
-    /// Waits for what ends the source as a whole: [`ErrorKind::Fenced`] when another owner was found at work. Cancel-safe; the work itself goes on in tasks of its own. After it, call
-    /// [`Coordinator::stop`].
+    /// Waits for what ends the source as a whole: [`ErrorKind::Fenced`] when another owner was found at work. Cancel-safe; the work
+    /// itself goes on in tasks of its own. After it, call [`Coordinator::stop`].
     pub async fn run(&mut self) -> Error {
         if let Some(error) = &self.ended {
             return error.clone();

@@ -102,6 +102,8 @@ struct Consumer {
     unread_until: Option<Instant>,
     parked: Option<ParkedShard>,
     winding_down: bool,
+    /// Whether something that was read was let go of: the shard cannot come to its end any more, nor be caught up, in this attempt.
+    cut: bool,
     opened_at: Instant,
     /// Since when what was decoded last waits for the queue.
     waiting_since: Instant,
@@ -144,6 +146,7 @@ impl Consumer {
             unread_until: None,
             parked: None,
             winding_down: false,
+            cut: false,
             opened_at: Instant::now(),
             waiting_since: Instant::now(),
             lease,
@@ -160,7 +163,7 @@ impl Consumer {
                 self.decode();
             }
             let read_up = self.waiting.is_empty() && self.answer.is_none();
-            let at_end = self.children.is_some() && read_up && self.parked.is_none();
+            let at_end = self.children.is_some() && read_up && !self.cut;
             let next = self.waiting.front().filter(|_| self.released).map(|batch| batch.records.len());
             tokio::select! {
                 biased;
@@ -215,6 +218,7 @@ impl Consumer {
 
     /// What was read and not handed on is let go of: the next owner, or the next run, reads it again.
     fn drop_unread(&mut self) {
+        self.cut = true;
         (self.retrieval, self.answer, self.reopen, self.unread_until) = (None, None, None, None);
         self.waiting.clear();
     }
@@ -388,7 +392,8 @@ impl Consumer {
     }
 
     fn progress(&self, place: &Place) -> Progress {
-        let settled = self.acks.read(connector_sdk::AckTracker::is_settled) && self.waiting.is_empty() && self.answer.is_none();
+        let settled =
+            self.acks.read(connector_sdk::AckTracker::is_settled) && self.waiting.is_empty() && self.answer.is_none() && !self.cut;
         Progress {
             checkpoint: Checkpoint::At(place.position.clone()),
             ordinal: place.ordinal,
@@ -407,7 +412,11 @@ impl Consumer {
         let moved = watermark.as_ref().is_some_and(|place| self.stored_through.as_ref() != Some(&place.position));
         let progress = match watermark {
             Some(place) if moved && self.deps.guarantee == Guarantee::AtLeastOnce => self.progress(&place),
-            _ if self.schedule.idle_is_due() && self.tip_seen_at.is_some() && self.acks.read(connector_sdk::AckTracker::is_settled) => {
+            _ if self.schedule.idle_is_due()
+                && self.tip_seen_at.is_some()
+                && !self.cut
+                && self.acks.read(connector_sdk::AckTracker::is_settled) =>
+            {
                 // Nothing moved: the row's own checkpoint, with a younger time.
                 let ordinal = self.lease.attribute().position.map_or(0, |position| position.ordinal);
                 Progress { checkpoint: self.lease.checkpoint(), ordinal, caught_up_at: self.tip_seen_at, start: None }

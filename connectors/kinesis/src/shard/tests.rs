@@ -26,6 +26,8 @@ const NOW: u64 = 1_700_000_000_000;
 enum Answer {
     Records(Vec<u64>, u64),
     End(Vec<&'static str>),
+    /// The last records and the end in one answer.
+    Last(Vec<u64>, Vec<&'static str>),
     Fail,
 }
 
@@ -66,6 +68,7 @@ impl Retrieval for Scripted {
                 None => return std::future::pending().await,
                 Some(Answer::Fail) => return Err(FetchError::Failed(Error::transient("kinesis is away"))),
                 Some(Answer::Records(numbers, behind)) => (numbers, behind, Vec::new(), false),
+                Some(Answer::Last(numbers, children)) => (numbers, 0, children, true),
                 Some(Answer::End(children)) => (Vec::new(), 0, children, true),
             };
             let records: Vec<RawRecord> = numbers.into_iter().map(record).collect();
@@ -354,4 +357,25 @@ async fn a_subscription_does_not_stand_unread_while_the_publisher_is_blocked() {
         batch.handle.ack();
     }
     assert_eq!(seen, 2_501, "reading goes on where it rested");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_whose_last_answer_was_dropped_at_a_stop_is_not_ended() {
+    for guarantee in [Guarantee::AtLeastOnce, Guarantee::AtMostOnce] {
+        let many: Vec<u64> = (1..=12_500).collect();
+        let mut world = world(guarantee, "TRIM_HORIZON", vec![Answer::Last(many, vec!["shardId-000000000001"])]).await;
+        let first = world.batch().await.unwrap();
+        world.winding_down.fall();
+        first.handle.ack();
+        while let Some(batch) = world.batch().await {
+            batch.handle.ack();
+        }
+        world.pass(6).await;
+        assert_ne!(world.stored(), "SHARD_END", "{guarantee:?}: what was not handed on comes with the next run");
+        assert!(world.table.lease("shardId-000000000001").is_none());
+        assert!(world.shard.ended().now_or_never().is_none());
+        let (_, world) = world.stop().await;
+        let row = world.table.lease(SHARD).unwrap().pulsar_connect.unwrap();
+        assert_eq!(row.caught_up_at, None, "the tip was seen and not reached");
+    }
 }

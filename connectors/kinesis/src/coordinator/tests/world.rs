@@ -474,7 +474,7 @@ impl Setup {
             },
             topic: self.topic.into(),
         };
-        Ok((worker, Coordinator::start(deps, settings).await?))
+        Ok((worker, Coordinator::prepare(deps, settings).await?.begin()))
     }
 }
 
