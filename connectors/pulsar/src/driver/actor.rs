@@ -2,30 +2,24 @@
 //!
 //! It never waits for a socket: what it hands to a connection's writer is bounded by the machine, so the receipts are always read.
 
-use super::connection::{self, Happened};
+use super::connections::Connections;
 use super::socket::Dial;
-use crate::machine::{Action, Charge, ConnectionId, Event, Machine, Now, ProducerId, Subject, Trouble, WINDOW_FRAMES};
+use crate::machine::{Charge, Event, Machine, Now, ProducerId, Subject, Trouble};
 use crate::policy::{Fate, Policy};
 use crate::publisher::{Shared, Submission};
 use crate::routing::{HashingScheme, Router};
 use crate::topic::TopicName;
-use bytes::Bytes;
 use connector_sdk::{Batch, Clock, Error, Record};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// Network events that may wait.
-const EVENTS: usize = 1_024;
-/// Batches and events taken in one turn, so that neither side waits long for the other.
+/// Batches taken in one turn, so that the network does not wait long for them.
 const TURN: usize = 64;
-/// How long closing connections may take.
-const FAREWELL: Duration = Duration::from_millis(500);
 /// The same trouble is logged again after this long.
 const REPEAT_LOG: Duration = Duration::from_secs(30);
 
@@ -66,12 +60,9 @@ struct Actor {
     scheme: HashingScheme,
     window: Option<Duration>,
     first: u64,
-    dialer: Arc<dyn Dial>,
     shared: Arc<Shared>,
     clock: Clock,
-    happened: mpsc::Sender<Happened>,
-    connections: HashMap<ConnectionId, (mpsc::Sender<Bytes>, AbortHandle)>,
-    tasks: JoinSet<()>,
+    connections: Connections,
     started: Option<oneshot::Sender<Result<(), Error>>>,
     /// The main topic has grown to this many partitions; used once everything sent by the old number is answered.
     growing: Option<u32>,
@@ -102,7 +93,6 @@ struct Flush {
 pub(crate) async fn run(parts: Parts) {
     let Parts { mut machine, topic, policy, scheme, window, dialer, shared, clock, first, stop, mut submissions, started } = parts;
     let _end = EndOfRoom(Arc::clone(&shared));
-    let (happened, mut events) = mpsc::channel(EVENTS);
     let now = Now { at: Instant::now().into_std(), wall: clock.millis() };
     let id = machine.resolve(now, topic.clone());
     let router = Router::new(scheme, window, first, now.at);
@@ -115,12 +105,9 @@ pub(crate) async fn run(parts: Parts) {
         scheme,
         window,
         first,
-        dialer,
         shared,
         clock,
-        happened,
-        connections: HashMap::new(),
-        tasks: JoinSet::new(),
+        connections: Connections::new(dialer),
         started: Some(started),
         growing: None,
         flushes: Vec::new(),
@@ -143,13 +130,9 @@ pub(crate) async fn run(parts: Parts) {
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            // Never `None`: the actor holds a sender itself.
-            Some(event) = events.recv() => {
-                actor.network(event);
-                for _ in 1..TURN {
-                    let Ok(event) = events.try_recv() else { break };
-                    actor.network(event);
-                }
+            event = actor.connections.happened() => {
+                let now = actor.now();
+                actor.connections.tell(now, &mut actor.machine, event);
             }
             submission = submissions.recv(), if accepting => {
                 let Some(submission) = submission else { break };
@@ -160,7 +143,6 @@ pub(crate) async fn run(parts: Parts) {
                 }
             }
             () = timer.as_mut(), if deadline.is_some() => {}
-            Some(_) = actor.tasks.join_next(), if !actor.tasks.is_empty() => {}
         }
         actor.settle();
     }
@@ -174,24 +156,6 @@ impl Actor {
 
     fn accepting(&self) -> bool {
         self.main.partitions.is_some() && self.growing.is_none()
-    }
-
-    fn network(&mut self, event: Happened) {
-        let now = self.now();
-        match event {
-            Happened::Connected { id, auth } => self.machine.connected(now, id, auth),
-            Happened::Received { id, commands } => {
-                for command in commands {
-                    self.machine.received(now, id, command);
-                }
-            }
-            Happened::Written { id, frames, bytes } => self.machine.written(now, id, frames, bytes),
-            Happened::Credentials { id, auth } => self.machine.authenticated(id, auth),
-            Happened::Lost { id, error } => {
-                self.connections.remove(&id);
-                self.machine.disconnected(now, id, error);
-            }
-        }
     }
 
     fn submitted(&mut self, submission: Submission) {
@@ -248,7 +212,9 @@ impl Actor {
         self.machine.tick(now);
         self.machine.pump(now);
         while let Some(action) = self.machine.next_action() {
-            self.act(now, action);
+            if let Some(event) = self.connections.act(now, &mut self.machine, action) {
+                self.event(now, event);
+            }
         }
         self.recover();
         if let Some(partitions) = self.growing
@@ -292,44 +258,6 @@ impl Actor {
     fn unanswered_dead_letters(&self) -> Vec<(ProducerId, u64)> {
         let all = self.dead_letters.iter().flat_map(|route| &route.producers).flatten();
         all.filter(|id| !is_quiet(&self.machine, **id)).map(|id| (*id, self.machine.progress(*id).0)).collect()
-    }
-
-    fn act(&mut self, now: Now, action: Action) {
-        match action {
-            Action::Connect { connection, address } => {
-                let (outbound, queue) = mpsc::channel(WINDOW_FRAMES);
-                let work = connection::run(connection, address, Arc::clone(&self.dialer), self.happened.clone(), queue);
-                let task = self.tasks.spawn(work);
-                self.connections.insert(connection, (outbound, task));
-            }
-            Action::Disconnect { connection } => {
-                if let Some((_, task)) = self.connections.remove(&connection) {
-                    task.abort();
-                }
-            }
-            Action::Write { connection, bytes } => {
-                let Some((outbound, task)) = self.connections.get(&connection) else { return };
-                if outbound.try_send(bytes).is_err() {
-                    // Ended, or its queue is full of answers to a broker that does not read them.
-                    task.abort();
-                    self.connections.remove(&connection);
-                    let error = Error::transient("the connection to the broker ended while writing");
-                    self.machine.disconnected(now, connection, error);
-                }
-            }
-            Action::Authenticate { connection } => {
-                let (dialer, happened) = (Arc::clone(&self.dialer), self.happened.clone());
-                self.tasks.spawn(async move {
-                    let event = match dialer.credentials().await {
-                        Ok(auth) => Happened::Credentials { id: connection, auth },
-                        Err(error) => Happened::Lost { id: connection, error },
-                    };
-                    // The actor may be gone: then nobody needs the credentials.
-                    let _unheard = happened.send(event).await;
-                });
-            }
-            Action::Event(event) => self.event(now, event),
-        }
     }
 
     fn event(&mut self, now: Now, event: Event) {
@@ -509,18 +437,8 @@ impl Actor {
         self.machine.shut_down();
         self.say_losses();
         let now = self.now();
-        while let Some(action) = self.machine.next_action() {
-            if matches!(action, Action::Write { .. } | Action::Disconnect { .. }) {
-                self.act(now, action);
-            }
-        }
         self.shared.free(self.machine.take_freed());
-        // Without their senders the writers end when they have written everything.
-        self.connections.clear();
-        let ended = tokio::time::timeout(FAREWELL, async { while self.tasks.join_next().await.is_some() {} });
-        if ended.await.is_err() {
-            self.tasks.shutdown().await;
-        }
+        self.connections.farewell(now, &mut self.machine).await;
     }
 }
 

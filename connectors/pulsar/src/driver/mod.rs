@@ -4,6 +4,7 @@
 
 pub(crate) mod actor;
 mod connection;
+mod connections;
 mod socket;
 
 #[cfg(test)]

@@ -1,0 +1,131 @@
+//! The I/O half of every machine: opens, feeds and ends its connections, and tells it what happened on them.
+//!
+//! It owns each connection's task and joins them all; it never waits for a socket, and it keeps nothing of the protocol.
+
+use super::connection::{self, Happened};
+use super::socket::Dial;
+use crate::machine::{Action, ConnectionId, Event, Machine, Now, WINDOW_FRAMES};
+use bytes::Bytes;
+use connector_sdk::Error;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+
+/// Network events that may wait.
+const EVENTS: usize = 1_024;
+/// Events told in one turn, so that whoever owns the machine comes to its other duties.
+const TURN: usize = 64;
+/// How long closing connections may take.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// The connections of one machine.
+pub(crate) struct Connections {
+    dialer: Arc<dyn Dial>,
+    happened: mpsc::Sender<Happened>,
+    events: mpsc::Receiver<Happened>,
+    /// What each takes to write, and its task.
+    open: HashMap<ConnectionId, (mpsc::Sender<Bytes>, AbortHandle)>,
+    tasks: JoinSet<()>,
+}
+
+impl Connections {
+    pub(crate) fn new(dialer: Arc<dyn Dial>) -> Self {
+        let (happened, events) = mpsc::channel(EVENTS);
+        Self { dialer, happened, events, open: HashMap::new(), tasks: JoinSet::new() }
+    }
+
+    /// Waits until something has happened on the network. Cancel-safe; [`Connections::tell`] is to follow.
+    pub(crate) async fn happened(&mut self) -> Happened {
+        loop {
+            tokio::select! {
+                biased;
+                event = self.events.recv() => return event.expect("the channel's sender is held beside its receiver"),
+                // Tasks that are over are let go of.
+                Some(_) = self.tasks.join_next(), if !self.tasks.is_empty() => {}
+            }
+        }
+    }
+
+    /// Tells the machine what has happened, and what else has meanwhile.
+    pub(crate) fn tell(&mut self, now: Now, machine: &mut Machine, event: Happened) {
+        self.tell_one(now, machine, event);
+        for _ in 1..TURN {
+            let Ok(event) = self.events.try_recv() else { break };
+            self.tell_one(now, machine, event);
+        }
+    }
+
+    fn tell_one(&mut self, now: Now, machine: &mut Machine, event: Happened) {
+        match event {
+            Happened::Connected { id, auth } => machine.connected(now, id, auth),
+            Happened::Received { id, commands } => {
+                for command in commands {
+                    machine.received(now, id, command);
+                }
+            }
+            Happened::Written { id, frames, bytes } => machine.written(now, id, frames, bytes),
+            Happened::Credentials { id, auth } => machine.authenticated(id, auth),
+            Happened::Lost { id, error } => {
+                self.open.remove(&id);
+                machine.disconnected(now, id, error);
+            }
+        }
+    }
+
+    /// Carries out what the machine wants of the network; what it wants of its owner is handed on.
+    pub(crate) fn act(&mut self, now: Now, machine: &mut Machine, action: Action) -> Option<Event> {
+        match action {
+            Action::Connect { connection, address } => {
+                let (outbound, queue) = mpsc::channel(WINDOW_FRAMES);
+                let work = connection::run(connection, address, Arc::clone(&self.dialer), self.happened.clone(), queue);
+                let task = self.tasks.spawn(work);
+                self.open.insert(connection, (outbound, task));
+            }
+            Action::Disconnect { connection } => {
+                if let Some((_, task)) = self.open.remove(&connection) {
+                    task.abort();
+                }
+            }
+            Action::Write { connection, bytes } => {
+                let (outbound, task) = self.open.get(&connection)?;
+                if outbound.try_send(bytes).is_err() {
+                    // Ended, or its queue is full of answers to a broker that does not read them.
+                    task.abort();
+                    self.open.remove(&connection);
+                    let error = Error::transient("the connection to the broker ended while writing");
+                    machine.disconnected(now, connection, error);
+                }
+            }
+            Action::Authenticate { connection } => {
+                let (dialer, happened) = (Arc::clone(&self.dialer), self.happened.clone());
+                self.tasks.spawn(async move {
+                    let event = match dialer.credentials().await {
+                        Ok(auth) => Happened::Credentials { id: connection, auth },
+                        Err(error) => Happened::Lost { id: connection, error },
+                    };
+                    // The machine's owner may be gone: then nobody needs the credentials.
+                    let _unheard = happened.send(event).await;
+                });
+            }
+            Action::Event(event) => return Some(event),
+        }
+        None
+    }
+
+    /// Carries out the last writes of a machine that was shut down, lets the writers finish for a moment, ends everything.
+    pub(crate) async fn farewell(mut self, now: Now, machine: &mut Machine) {
+        while let Some(action) = machine.next_action() {
+            if matches!(action, Action::Write { .. } | Action::Disconnect { .. }) {
+                self.act(now, machine, action);
+            }
+        }
+        // Without their senders the writers end when they have written everything.
+        self.open.clear();
+        let ended = tokio::time::timeout(FAREWELL, async { while self.tasks.join_next().await.is_some() {} });
+        if ended.await.is_err() {
+            self.tasks.shutdown().await;
+        }
+    }
+}
