@@ -125,14 +125,12 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn new(mut pack: Pack, encoded: Encoded, sequence: i64, oversize: bool) -> Self {
+    pub(crate) fn new(mut pack: Pack, encoded: Encoded, oversize: bool) -> Self {
         for record in &mut pack.records {
             record.value = Bytes::new();
         }
-        let behind = i64::try_from(pack.records.len()).expect("a batch is far below i64::MAX") - 1;
         let Pack { records, charges, duties, publish_time, .. } = pack;
-        let Encoded { frame, entry_size: size, judged_size } = encoded;
-        let highest = sequence + behind;
+        let Encoded { frame, sequence, highest, entry_size: size, judged_size } = encoded;
         Self { frame, sequence, highest, records, charges, duties, publish_time, size, judged_size, oversize, writes: 0 }
     }
 

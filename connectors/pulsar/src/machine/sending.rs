@@ -3,7 +3,7 @@
 use super::entry::{Entry, Pack};
 use super::producer::State;
 use super::{Event, Machine, Now, ProducerId, Refused};
-use crate::wire::entry::Stamp;
+use crate::wire::entry::{Numbers, Stamp};
 use connector_sdk::{Error, ErrorKind};
 
 /// What a producer does next.
@@ -127,14 +127,14 @@ impl Machine {
             return producer.queue_halves(pack);
         }
         let maximum = connections.get(&connection).map_or(usize::MAX, |connection| connection.max_message_size);
-        let sequence = producer.next_sequence;
         let producer_name = producer.name.as_deref().unwrap_or_default();
-        let stamp = Stamp { producer_id: id.0, producer_name, sequence, publish_time: pack.publish_time };
+        let stamp =
+            Stamp { producer_id: id.0, producer_name, numbers: Numbers::From(producer.next_sequence), publish_time: pack.publish_time };
         let encoded = encoder.encode(stamp, &pack.records);
         if encoded.judged_size <= maximum {
-            producer.next_sequence += i64::try_from(pack.records.len()).expect("a batch is far below i64::MAX");
+            producer.next_sequence = encoded.highest + 1;
             let oversize = pack.value_bytes > batch_limit;
-            producer.pending.push_back(Entry::new(pack, encoded, sequence, oversize));
+            producer.pending.push_back(Entry::new(pack, encoded, oversize));
         } else if pack.records.len() > 1 {
             // The batch limit is above what this broker takes: two entries instead of one.
             producer.queue_halves(pack);

@@ -10,6 +10,28 @@ use bytes::{BufMut, Bytes, BytesMut};
 use connector_sdk::Record;
 use prost::encoding::{encode_varint, encoded_len_varint};
 
+/// How the records of an entry are numbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbers {
+    /// The first record's sequence id; the others follow without gaps.
+    From(i64),
+    /// Each record brings its own, [`Record::sequence`]: strictly rising within an entry, gaps are legal.
+    OfRecords,
+}
+
+impl Numbers {
+    /// The sequence id of the record at this place of an entry.
+    fn of(self, at: usize, record: &Record) -> i64 {
+        match self {
+            Self::From(first) => first + i64::try_from(at).expect("a batch is far below i64::MAX"),
+            Self::OfRecords => {
+                let number = record.sequence.expect("whoever chooses the records' own numbers has seen that each has one");
+                i64::try_from(number).expect("a record's number is below 2^63")
+            }
+        }
+    }
+}
+
 /// What an entry is stamped with beside its records.
 #[derive(Debug, Clone, Copy)]
 pub struct Stamp<'a> {
@@ -17,8 +39,8 @@ pub struct Stamp<'a> {
     pub producer_id: u64,
     /// The producer's name.
     pub producer_name: &'a str,
-    /// The first record's sequence id; the others follow without gaps.
-    pub sequence: i64,
+    /// The records' sequence ids.
+    pub numbers: Numbers,
     /// Milliseconds since the epoch.
     pub publish_time: u64,
 }
@@ -28,6 +50,10 @@ pub struct Stamp<'a> {
 pub struct Encoded {
     /// The whole frame.
     pub frame: Bytes,
+    /// The lowest sequence id in it, which a receipt names.
+    pub sequence: i64,
+    /// The highest, which a refusal names.
+    pub highest: i64,
     /// Metadata and payload, as a topic's own size limit counts them.
     pub entry_size: usize,
     /// The size the broker's `max_message_size` is compared with: for a batch its payload, else metadata and payload.
@@ -53,16 +79,17 @@ impl Encoder {
     /// Encodes the records as one entry: alone when there is one, else as a batch.
     ///
     /// # Panics
-    /// When there are no records.
+    /// When there are no records; with [`Numbers::OfRecords`] when one has no number.
     pub fn encode(&mut self, stamp: Stamp<'_>, records: &[Record]) -> Encoded {
         let first = records.first().expect("an entry holds at least one record");
         let batch = records.len() > 1;
-        let last_sequence = stamp.sequence + i64::try_from(records.len() - 1).expect("a batch is far below i64::MAX");
+        let last = records.last().unwrap_or(first);
+        let (sequence, highest) = (stamp.numbers.of(0, first), stamp.numbers.of(records.len() - 1, last));
         let Self { compressor, payload, metadata } = self;
         let plain: &[u8] = if batch {
             payload.clear();
-            for (record, sequence) in records.iter().zip(stamp.sequence..) {
-                put_batched(payload, record, sequence);
+            for (at, record) in records.iter().enumerate() {
+                put_batched(payload, record, stamp.numbers.of(at, record));
             }
             payload
         } else {
@@ -72,7 +99,7 @@ impl Encoder {
 
         metadata.clear();
         put_text(metadata, 1, stamp.producer_name.as_bytes());
-        put_number(metadata, 2, unsigned(stamp.sequence));
+        put_number(metadata, 2, unsigned(sequence));
         put_number(metadata, 3, stamp.publish_time);
         if !batch {
             put_properties(metadata, 4, first);
@@ -88,21 +115,21 @@ impl Encoder {
         }
         if batch {
             put_number(metadata, 11, records.len() as u64);
-            put_number(metadata, 24, unsigned(last_sequence));
+            put_number(metadata, 24, unsigned(highest));
         } else if let Some(time) = first.event_time {
             put_number(metadata, 12, time);
         }
 
         let mut command = Vec::with_capacity(40);
         put_number(&mut command, 1, stamp.producer_id);
-        put_number(&mut command, 2, unsigned(stamp.sequence));
+        put_number(&mut command, 2, unsigned(sequence));
         if batch {
             put_number(&mut command, 3, records.len() as u64);
-            put_number(&mut command, 6, unsigned(last_sequence));
+            put_number(&mut command, 6, unsigned(highest));
         }
         let frame = assemble(&command, metadata, body);
         let entry_size = metadata.len() + body.len();
-        Encoded { frame, entry_size, judged_size: if batch { body.len() } else { entry_size } }
+        Encoded { frame, sequence, highest, entry_size, judged_size: if batch { body.len() } else { entry_size } }
     }
 }
 

@@ -14,7 +14,7 @@ fn plain(value: &'static [u8]) -> Record {
     Record { value: Bytes::from_static(value), ..Record::default() }
 }
 
-const STAMP: Stamp<'static> = Stamp { producer_id: 1, producer_name: "p-1", sequence: 7, publish_time: 1_700_000_000_000 };
+const STAMP: Stamp<'static> = Stamp { producer_id: 1, producer_name: "p-1", numbers: Numbers::From(7), publish_time: 1_700_000_000_000 };
 
 #[test]
 fn golden_single() {
@@ -33,8 +33,29 @@ fn golden_batch() {
 }
 
 #[test]
+fn golden_batch_with_the_records_own_numbers() {
+    let numbered = |value, sequence| Record { sequence: Some(sequence), ..plain(value) };
+    let stamp = Stamp { numbers: Numbers::OfRecords, ..STAMP };
+    let encoded = Encoder::new(Compression::None).unwrap().encode(stamp, &[numbered(b"ab", 5 << 24), numbered(b"c", 7 << 24 | 2)]);
+    let golden = "00000052000000120806320e08011080808028180230828080380e01b2e870bd000000190a03702d3110808080281880d095ffbc315802c0018280803800000007180240808080286162000000071801408280803863";
+    assert_eq!(encoded.frame[..], hex(golden));
+    assert_eq!((encoded.sequence, encoded.highest), (5 << 24, 7 << 24 | 2));
+}
+
+#[test]
+fn a_single_message_bears_the_record_s_own_number() {
+    let record = Record { sequence: Some(9 << 24), ..plain(b"alone") };
+    let encoded = Encoder::new(Compression::None).unwrap().encode(Stamp { numbers: Numbers::OfRecords, ..STAMP }, &[record]);
+    assert_eq!((encoded.sequence, encoded.highest), (9 << 24, 9 << 24));
+    let frame = decode(&mut bytes::BytesMut::from(&encoded.frame[..]), 1_000).unwrap().unwrap();
+    let send = frame.command.send.unwrap();
+    assert_eq!((send.sequence_id, send.highest_sequence_id, send.num_messages), (9 << 24, None, None));
+    assert_eq!(unpack(frame.entry).unwrap().metadata.sequence_id, 9 << 24);
+}
+
+#[test]
 fn the_largest_ids_still_fit_the_one_byte_length_of_the_command() {
-    let stamp = Stamp { producer_id: u64::MAX, sequence: i64::MAX - 2, ..STAMP };
+    let stamp = Stamp { producer_id: u64::MAX, numbers: Numbers::From(i64::MAX - 2), ..STAMP };
     let encoded = Encoder::new(Compression::None).unwrap().encode(stamp, &[plain(b"a"), plain(b"b")]);
     let frame = decode(&mut bytes::BytesMut::from(&encoded.frame[..]), 1_000).unwrap().unwrap();
     assert_eq!(frame.command.send.unwrap().highest_sequence_id, Some(i64::MAX - 1));
@@ -65,7 +86,7 @@ proptest! {
         kind in prop::sample::select(vec![Compression::None, Compression::Lz4, Compression::Zlib, Compression::Zstd, Compression::Snappy]),
         sequence in 0i64..1 << 40,
     ) {
-        let encoded = Encoder::new(kind).unwrap().encode(Stamp { sequence, ..STAMP }, &records);
+        let encoded = Encoder::new(kind).unwrap().encode(Stamp { numbers: Numbers::From(sequence), ..STAMP }, &records);
         let frame = decode(&mut bytes::BytesMut::from(&encoded.frame[..]), 100_000).unwrap().unwrap();
         let entry = unpack(frame.entry).unwrap();
         prop_assert_eq!(&entry.records, &records);
