@@ -96,6 +96,6 @@ proptest! {
         let send = frame.command.send.unwrap();
         prop_assert_eq!(send.sequence_id, sequence);
         prop_assert_eq!(send.num_messages.is_some(), records.len() > 1);
-        prop_assert_eq!(entry.metadata.partition_key.map(Into::into), records[0].key.clone());
+        prop_assert_eq!(entry.metadata.partition_key, records[0].key.clone().map(connector_sdk::ByteString::into_bytes));
     }
 }

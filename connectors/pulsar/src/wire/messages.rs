@@ -5,6 +5,7 @@
 
 #![allow(missing_docs, reason = "the names are the protocol's own and are explained where they are used")]
 
+use super::consume;
 use bytes::Bytes;
 use prost::Message;
 
@@ -15,26 +16,40 @@ pub const PROTOCOL_VERSION: i32 = 21;
 pub mod kind {
     pub const CONNECT: i32 = 2;
     pub const CONNECTED: i32 = 3;
+    pub const SUBSCRIBE: i32 = 4;
     pub const PRODUCER: i32 = 5;
     pub const SEND: i32 = 6;
     pub const SEND_RECEIPT: i32 = 7;
     pub const SEND_ERROR: i32 = 8;
+    pub const MESSAGE: i32 = 9;
+    pub const ACK: i32 = 10;
+    pub const FLOW: i32 = 11;
+    pub const UNSUBSCRIBE: i32 = 12;
     pub const SUCCESS: i32 = 13;
     pub const ERROR: i32 = 14;
     pub const CLOSE_PRODUCER: i32 = 15;
+    pub const CLOSE_CONSUMER: i32 = 16;
     pub const PRODUCER_SUCCESS: i32 = 17;
     pub const PING: i32 = 18;
     pub const PONG: i32 = 19;
+    pub const REDELIVER_UNACKNOWLEDGED_MESSAGES: i32 = 20;
     pub const PARTITIONED_METADATA: i32 = 21;
     pub const PARTITIONED_METADATA_RESPONSE: i32 = 22;
     pub const LOOKUP: i32 = 23;
     pub const LOOKUP_RESPONSE: i32 = 24;
+    pub const REACHED_END_OF_TOPIC: i32 = 27;
+    pub const SEEK: i32 = 28;
+    pub const GET_LAST_MESSAGE_ID: i32 = 29;
+    pub const GET_LAST_MESSAGE_ID_RESPONSE: i32 = 30;
+    pub const ACTIVE_CONSUMER_CHANGE: i32 = 31;
     pub const AUTH_CHALLENGE: i32 = 36;
     pub const AUTH_RESPONSE: i32 = 37;
+    pub const ACK_RESPONSE: i32 = 38;
     pub const TOPIC_MIGRATED: i32 = 68;
 }
 
-/// The envelope of every command. Kinds this client does not know decode to an envelope without content and are skipped.
+/// The envelope of every command. Kinds this client does not know decode to an envelope without content and are skipped. What
+/// only consumers use is boxed, so that a receipt's envelope stays small.
 #[derive(Clone, PartialEq, Message)]
 pub struct BaseCommand {
     #[prost(int32, required, tag = "1")]
@@ -43,6 +58,8 @@ pub struct BaseCommand {
     pub connect: Option<Connect>,
     #[prost(message, optional, tag = "3")]
     pub connected: Option<Connected>,
+    #[prost(message, optional, boxed, tag = "4")]
+    pub subscribe: Option<Box<consume::Subscribe>>,
     #[prost(message, optional, tag = "5")]
     pub producer: Option<OpenProducer>,
     #[prost(message, optional, tag = "6")]
@@ -51,18 +68,30 @@ pub struct BaseCommand {
     pub send_receipt: Option<SendReceipt>,
     #[prost(message, optional, tag = "8")]
     pub send_error: Option<SendError>,
+    #[prost(message, optional, boxed, tag = "9")]
+    pub message: Option<Box<consume::Delivery>>,
+    #[prost(message, optional, boxed, tag = "10")]
+    pub ack: Option<Box<consume::Ack>>,
+    #[prost(message, optional, tag = "11")]
+    pub flow: Option<consume::Flow>,
+    #[prost(message, optional, tag = "12")]
+    pub unsubscribe: Option<consume::Unsubscribe>,
     #[prost(message, optional, tag = "13")]
     pub success: Option<Success>,
     #[prost(message, optional, tag = "14")]
     pub error: Option<CommandError>,
     #[prost(message, optional, tag = "15")]
     pub close_producer: Option<CloseProducer>,
+    #[prost(message, optional, boxed, tag = "16")]
+    pub close_consumer: Option<Box<consume::CloseConsumer>>,
     #[prost(message, optional, tag = "17")]
     pub producer_success: Option<ProducerSuccess>,
     #[prost(message, optional, tag = "18")]
     pub ping: Option<Empty>,
     #[prost(message, optional, tag = "19")]
     pub pong: Option<Empty>,
+    #[prost(message, optional, boxed, tag = "20")]
+    pub redeliver: Option<Box<consume::Redeliver>>,
     #[prost(message, optional, tag = "21")]
     pub partition_metadata: Option<PartitionMetadata>,
     #[prost(message, optional, tag = "22")]
@@ -71,10 +100,22 @@ pub struct BaseCommand {
     pub lookup: Option<Lookup>,
     #[prost(message, optional, tag = "24")]
     pub lookup_response: Option<LookupResponse>,
+    #[prost(message, optional, tag = "27")]
+    pub reached_end_of_topic: Option<consume::ReachedEndOfTopic>,
+    #[prost(message, optional, boxed, tag = "28")]
+    pub seek: Option<Box<consume::Seek>>,
+    #[prost(message, optional, tag = "29")]
+    pub get_last_message_id: Option<consume::GetLastMessageId>,
+    #[prost(message, optional, boxed, tag = "30")]
+    pub last_message_id: Option<Box<consume::LastMessageId>>,
+    #[prost(message, optional, tag = "31")]
+    pub active_consumer_change: Option<consume::ActiveConsumerChange>,
     #[prost(message, optional, tag = "36")]
     pub auth_challenge: Option<AuthChallenge>,
     #[prost(message, optional, tag = "37")]
     pub auth_response: Option<AuthResponse>,
+    #[prost(message, optional, boxed, tag = "38")]
+    pub ack_response: Option<Box<consume::AckResponse>>,
     #[prost(message, optional, tag = "68")]
     pub topic_migrated: Option<TopicMigrated>,
 }
@@ -342,7 +383,7 @@ pub struct TopicMigrated {
     pub broker_service_url_tls: Option<String>,
 }
 
-/// Metadata of an entry, read back from a frame of our own (writing is done by hand in `entry`).
+/// Metadata of an entry, as it is read (writing is done by hand in `entry`).
 #[derive(Clone, PartialEq, Message)]
 pub struct MessageMetadata {
     #[prost(string, required, tag = "1")]
@@ -353,8 +394,8 @@ pub struct MessageMetadata {
     pub publish_time: u64,
     #[prost(message, repeated, tag = "4")]
     pub properties: Vec<KeyValue>,
-    #[prost(string, optional, tag = "6")]
-    pub partition_key: Option<String>,
+    #[prost(bytes = "bytes", optional, tag = "6")]
+    pub partition_key: Option<Bytes>,
     #[prost(int32, optional, tag = "8")]
     pub compression: Option<i32>,
     #[prost(uint32, optional, tag = "9")]
@@ -364,21 +405,64 @@ pub struct MessageMetadata {
     pub num_messages_in_batch: Option<i32>,
     #[prost(uint64, optional, tag = "12")]
     pub event_time: Option<u64>,
+    /// Its presence marks an encrypted payload.
+    #[prost(message, repeated, tag = "13")]
+    pub encryption_keys: Vec<EncryptionKey>,
+    #[prost(string, optional, tag = "14")]
+    pub encryption_algo: Option<String>,
+    /// The initialisation vector.
+    #[prost(bytes = "bytes", optional, tag = "15")]
+    pub encryption_param: Option<Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "16")]
+    pub schema_version: Option<Bytes>,
+    #[prost(bool, optional, tag = "17")]
+    pub partition_key_b64_encoded: Option<bool>,
+    #[prost(bytes = "bytes", optional, tag = "18")]
+    pub ordering_key: Option<Bytes>,
     #[prost(int64, optional, tag = "24")]
     pub highest_sequence_id: Option<i64>,
+    #[prost(bool, optional, tag = "25")]
+    pub null_value: Option<bool>,
+    #[prost(string, optional, tag = "26")]
+    pub uuid: Option<String>,
+    #[prost(int32, optional, tag = "27")]
+    pub num_chunks_from_msg: Option<i32>,
+    #[prost(int32, optional, tag = "28")]
+    pub total_chunk_msg_size: Option<i32>,
+    #[prost(int32, optional, tag = "29")]
+    pub chunk_id: Option<i32>,
 }
 
-/// Metadata of one message inside a batch.
+/// A data key, wrapped for one named key.
+#[derive(Clone, PartialEq, Message)]
+pub struct EncryptionKey {
+    #[prost(string, required, tag = "1")]
+    pub key: String,
+    #[prost(bytes = "bytes", required, tag = "2")]
+    pub value: Bytes,
+    #[prost(message, repeated, tag = "3")]
+    pub metadata: Vec<KeyValue>,
+}
+
+/// Metadata of one message inside a batch. The key is text, read as bytes so that it need not be copied.
 #[derive(Clone, PartialEq, Message)]
 pub struct SingleMessageMetadata {
     #[prost(message, repeated, tag = "1")]
     pub properties: Vec<KeyValue>,
-    #[prost(string, optional, tag = "2")]
-    pub partition_key: Option<String>,
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub partition_key: Option<Bytes>,
     #[prost(int32, required, tag = "3")]
     pub payload_size: i32,
+    #[prost(bool, optional, tag = "4")]
+    pub compacted_out: Option<bool>,
     #[prost(uint64, optional, tag = "5")]
     pub event_time: Option<u64>,
+    #[prost(bool, optional, tag = "6")]
+    pub partition_key_b64_encoded: Option<bool>,
+    #[prost(bytes = "bytes", optional, tag = "7")]
+    pub ordering_key: Option<Bytes>,
     #[prost(int64, optional, tag = "8")]
     pub sequence_id: Option<i64>,
+    #[prost(bool, optional, tag = "9")]
+    pub null_value: Option<bool>,
 }

@@ -3,6 +3,7 @@
 //! Everything here is a pure function of its arguments; it opens no socket, reads no clock and keeps no connection's state.
 
 pub mod compression;
+pub mod consume;
 pub mod entry;
 pub mod frame;
 pub mod messages;

@@ -1,13 +1,17 @@
-//! Reading entries back: what a refused batch is cut into its messages with, and what tests read a broker's side with.
+//! Reading entries: checksum, metadata, compression, and the messages of a batch.
 //!
-//! Never used on the way of a record that is stored.
+//! Payloads are slices of what was received or decompressed; a single message's payload is not copied.
 
 use super::compression::{Compression, decompress};
 use super::frame::{FrameError, MAGIC_BROKER_METADATA, MAGIC_CHECKSUM};
 use super::messages::{KeyValue, MessageMetadata, SingleMessageMetadata};
 use bytes::{Buf, Bytes};
+use bytestring::ByteString;
 use connector_sdk::{Properties, Record};
 use prost::Message;
+
+/// A payload that claims to be larger than this is damaged: nothing is reserved for it.
+const MOST_UNCOMPRESSED: usize = 256 << 20;
 
 /// An entry taken apart.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +28,29 @@ pub struct Entry {
 ///
 /// # Errors
 /// When checksum, compression or layout are damaged.
-pub fn unpack(mut entry: Bytes) -> Result<Entry, FrameError> {
+pub fn unpack(entry: Bytes) -> Result<Entry, FrameError> {
+    let (metadata, payload) = open(entry)?;
+    let payload = inflate(&metadata, payload)?;
+    let Some(count) = metadata.num_messages_in_batch else {
+        let record = record(payload, metadata.partition_key.clone(), metadata.event_time, &metadata.properties)?;
+        let sequences = vec![metadata.sequence_id];
+        return Ok(Entry { metadata, records: vec![record], sequences });
+    };
+    let (mut records, mut sequences) = (Vec::new(), Vec::new());
+    for single in batched(payload, count) {
+        let (single, value) = single?;
+        sequences.push(single.sequence_id.unwrap_or(metadata.sequence_id));
+        records.push(record(value, single.partition_key, single.event_time, &single.properties)?);
+    }
+    Ok(Entry { metadata, records, sequences })
+}
+
+/// An entry's metadata and its payload as it was sent, from its first magic number on; the broker's own metadata is skipped, the
+/// checksum, where there is one, is compared.
+///
+/// # Errors
+/// When the checksum does not fit or the metadata does not parse.
+pub fn open(mut entry: Bytes) -> Result<(MessageMetadata, Bytes), FrameError> {
     if peek_magic(&entry) == Some(MAGIC_BROKER_METADATA) {
         entry.advance(2);
         let size = take_size(&mut entry)?;
@@ -39,45 +65,59 @@ pub fn unpack(mut entry: Bytes) -> Result<Entry, FrameError> {
     }
     let size = take_size(&mut entry)?;
     let metadata = MessageMetadata::decode(take(&mut entry, size)?).map_err(|_| FrameError::Entry("its metadata does not parse"))?;
-    let compression =
-        Compression::from_number(metadata.compression.unwrap_or(0)).ok_or(FrameError::Entry("its compression is not known"))?;
-    let payload = match compression {
-        Compression::None => entry,
-        _ => decompress(compression, &entry, metadata.uncompressed_size.unwrap_or(0) as usize).map_err(FrameError::Entry)?,
-    };
-    match metadata.num_messages_in_batch {
-        None => {
-            let record = record(payload, metadata.partition_key.clone(), metadata.event_time, &metadata.properties);
-            let sequences = vec![metadata.sequence_id];
-            Ok(Entry { metadata, records: vec![record], sequences })
+    Ok((metadata, entry))
+}
+
+/// The payload as it was before compression.
+///
+/// # Errors
+/// When the compression is not known or its result is not what the metadata announces.
+pub fn inflate(metadata: &MessageMetadata, payload: Bytes) -> Result<Bytes, FrameError> {
+    let kind = Compression::from_number(metadata.compression.unwrap_or(0)).ok_or(FrameError::Entry("its compression is not known"))?;
+    let size = metadata.uncompressed_size.unwrap_or(0) as usize;
+    match kind {
+        Compression::None => Ok(payload),
+        _ if size > MOST_UNCOMPRESSED => Err(FrameError::Entry("its payload claims to be larger than any message")),
+        _ => decompress(kind, &payload, size).map_err(FrameError::Entry),
+    }
+}
+
+/// The messages of a batch's payload, in order; the first error is the last item.
+pub fn batched(mut payload: Bytes, count: i32) -> impl Iterator<Item = Result<(SingleMessageMetadata, Bytes), FrameError>> {
+    let mut left = count.max(0);
+    std::iter::from_fn(move || {
+        if left == 0 {
+            if payload.is_empty() {
+                return None;
+            }
+            payload.clear();
+            return Some(Err(FrameError::Entry("bytes are left behind its last message")));
         }
-        Some(count) => unpack_batch(metadata, payload, usize::try_from(count).unwrap_or(0)),
-    }
+        left -= 1;
+        let next = next_batched(&mut payload);
+        if next.is_err() {
+            left = 0;
+            payload.clear();
+        }
+        Some(next)
+    })
 }
 
-fn unpack_batch(metadata: MessageMetadata, mut payload: Bytes, count: usize) -> Result<Entry, FrameError> {
-    let mut records = Vec::new();
-    let mut sequences = Vec::new();
-    for _ in 0..count {
-        let size = take_size(&mut payload)?;
-        let single = SingleMessageMetadata::decode(take(&mut payload, size)?)
-            .map_err(|_| FrameError::Entry("a message's metadata does not parse"))?;
-        let value = take(&mut payload, usize::try_from(single.payload_size).unwrap_or(usize::MAX))?;
-        sequences.push(single.sequence_id.unwrap_or(metadata.sequence_id));
-        records.push(record(value, single.partition_key, single.event_time, &single.properties));
-    }
-    if payload.has_remaining() {
-        return Err(FrameError::Entry("bytes are left behind its last message"));
-    }
-    Ok(Entry { metadata, records, sequences })
+fn next_batched(payload: &mut Bytes) -> Result<(SingleMessageMetadata, Bytes), FrameError> {
+    let size = take_size(payload)?;
+    let single =
+        SingleMessageMetadata::decode(take(payload, size)?).map_err(|_| FrameError::Entry("a message's metadata does not parse"))?;
+    let value = take(payload, usize::try_from(single.payload_size).unwrap_or(usize::MAX))?;
+    Ok((single, value))
 }
 
-fn record(value: Bytes, key: Option<String>, event_time: Option<u64>, pairs: &[KeyValue]) -> Record {
+fn record(value: Bytes, key: Option<Bytes>, event_time: Option<u64>, pairs: &[KeyValue]) -> Result<Record, FrameError> {
     let mut properties = Properties::with_capacity(pairs.len());
     for pair in pairs {
         properties.push(pair.key.as_str(), pair.value.as_str());
     }
-    Record { value, key: key.map(Into::into), event_time, properties, ..Record::default() }
+    let key = key.map(ByteString::try_from).transpose().map_err(|_| FrameError::Entry("a key is not text"))?;
+    Ok(Record { value, key, event_time, properties, ..Record::default() })
 }
 
 fn peek_magic(entry: &Bytes) -> Option<u16> {
