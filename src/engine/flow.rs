@@ -50,7 +50,7 @@ pub(super) async fn flow(mut source: Box<dyn DynSource>, mut sink: Box<dyn DynSi
         () = at_once.at_once() => {
             let beyond = watch.status().beyond_checkpoint;
             match guarantee {
-                Guarantee::AtLeastOnce => StopReport { replayed: beyond, ..StopReport::default() },
+                Guarantee::AtLeastOnce | Guarantee::EffectivelyOnce => StopReport { replayed: beyond, ..StopReport::default() },
                 Guarantee::AtMostOnce => StopReport { lost: beyond, ..StopReport::default() },
             }
         }

@@ -8,7 +8,7 @@ use super::flow::{Surroundings, flow};
 use super::report::RunReport;
 use super::state::{FailureOrigin, InstanceState, Phase};
 use super::stop::StopSignal;
-use connector_sdk::{DynSink, DynSource, Error, ErrorKind, ReadySink, ReadySource, SinkContext, SourceContext};
+use connector_sdk::{DynSink, DynSource, Error, ErrorKind, Lineages, ReadySink, ReadySource, SinkContext, SourceContext};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -100,8 +100,10 @@ impl Instance {
     async fn open(&self, stop: &mut StopSignal) -> Opened {
         let (mut source, mut sink) = (None, None);
         let outcome = {
-            let mut opening_sink = self.sink.connect(self.sink_context.clone());
-            let mut opening_source = self.source.connect(self.source_context.clone());
+            // What a former life asked of its sink is over with it.
+            let lineages = Lineages::default();
+            let mut opening_sink = self.sink.connect(SinkContext { lineages: lineages.clone(), ..self.sink_context.clone() });
+            let mut opening_source = self.source.connect(SourceContext { lineages, ..self.source_context.clone() });
             loop {
                 tokio::select! {
                     biased;

@@ -9,8 +9,8 @@ use super::state::{FailureOrigin, InstanceState};
 use super::stop::{StopHandle, StopSignal};
 use bytestring::ByteString;
 use connector_sdk::{
-    ByteBudget, Clock, Error, Failures, Guarantee, Identity, OnRecordError, Random, ReadySink, ReadySource, SinkContext, SourceContext,
-    Task,
+    ByteBudget, Clock, Error, Failures, Guarantee, Identity, Lineages, OnRecordError, Random, ReadySink, ReadySource, SinkContext,
+    SourceContext, Task,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +96,9 @@ impl LocalRun {
                     destination: self.topic.clone(),
                     budget: budget.clone(),
                     failures,
+                    lineages: Lineages::default(),
                     clock: clock.clone(),
+                    uptime: Clock::uptime(),
                     random: random.clone(),
                 },
                 sink_context: SinkContext {
@@ -104,6 +106,8 @@ impl LocalRun {
                     guarantee: self.guarantee,
                     on_record_error,
                     dead_letter_topic: settings.dead_letter_topic.clone(),
+                    lineages: Lineages::default(),
+                    accept_duplicates: settings.accept_duplicates,
                     clock: clock.clone(),
                     random,
                 },

@@ -176,7 +176,13 @@ struct Ready(Arc<World>);
 
 impl ReadySource for Ready {
     fn settings(&self) -> SourceSettings {
-        SourceSettings { on_record_error: OnRecordError::Fail, dead_letter_topic: None, receive_queue_bytes: 1 << 20, notes: Vec::new() }
+        SourceSettings {
+            on_record_error: OnRecordError::Fail,
+            dead_letter_topic: None,
+            accept_duplicates: false,
+            receive_queue_bytes: 1 << 20,
+            notes: Vec::new(),
+        }
     }
 
     fn connect(&self, context: SourceContext) -> BoxFuture<'_, Result<Box<dyn DynSource>, Error>> {

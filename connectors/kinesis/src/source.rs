@@ -65,6 +65,7 @@ impl SourceFactory for KinesisSourceFactory {
         SourceSettings {
             on_record_error: settings.on_record_error,
             dead_letter_topic: settings.dead_letter_topic.clone(),
+            accept_duplicates: settings.accept_duplicates,
             receive_queue_bytes: settings.receive_queue_bytes,
             notes: settings.notes.clone(),
         }

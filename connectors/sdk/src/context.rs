@@ -2,7 +2,7 @@
 //!
 //! Nothing in a connector reads the machine's clock or random source by itself, so that a run can be replayed from a seed.
 
-use crate::{ByteBudget, Error};
+use crate::{ByteBudget, Error, Lineages};
 use bytestring::ByteString;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +16,8 @@ pub enum Guarantee {
     AtLeastOnce,
     /// No record arrives twice; a crash may lose what was on its way, and says how many.
     AtMostOnce,
+    /// Each record arrives once: numbers that outlive every owner, and a broker that drops what it has.
+    EffectivelyOnce,
 }
 
 /// Who this instance is.
@@ -59,12 +61,20 @@ impl Clock {
         }))
     }
 
+    /// Milliseconds since the machine was started, the time it was suspended included: for rights that others see expire meanwhile.
+    pub fn uptime() -> Self {
+        Self(Arc::new(|| {
+            let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+            u64::try_from(now.tv_sec).unwrap_or(0) * 1_000 + u64::try_from(now.tv_nsec / 1_000_000).unwrap_or(0)
+        }))
+    }
+
     /// A clock that says what `millis` says: for tests and simulations.
     pub fn from_fn(millis: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         Self(Arc::new(millis))
     }
 
-    /// Milliseconds since the epoch.
+    /// Milliseconds since the epoch; of [`Clock::uptime`], since the machine was started.
     pub fn millis(&self) -> u64 {
         (self.0)()
     }
@@ -158,8 +168,12 @@ pub struct SourceContext {
     pub budget: ByteBudget,
     /// Who hears of failures the source deals with itself.
     pub failures: Failures,
+    /// With EFFECTIVELY_ONCE: what it shares with the sink.
+    pub lineages: Lineages,
     /// The wall clock.
     pub clock: Clock,
+    /// See [`Clock::uptime`].
+    pub uptime: Clock,
     /// Randomness.
     pub random: Random,
 }

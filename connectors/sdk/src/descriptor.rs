@@ -40,6 +40,8 @@ pub struct SourceSettings {
     pub on_record_error: OnRecordError,
     /// Where [`OnRecordError::DeadLetter`] puts it.
     pub dead_letter_topic: Option<String>,
+    /// With EFFECTIVELY_ONCE: whether to go on, perhaps doubling, where nobody can know what is stored.
+    pub accept_duplicates: bool,
     /// The byte budget of the process, from the socket to the receipt.
     pub receive_queue_bytes: u64,
     /// Sentences a person should read once at the start.

@@ -1,8 +1,9 @@
 //! The fence around a partition: while it stands, its records may be put on a wire; once fallen, it never stands again.
 
+use crate::Clock;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Notify;
 
 /// Shared between who learns that a right is lost and who must stop using it. Clones are the same fence.
@@ -14,12 +15,26 @@ struct Inner {
     fallen: AtomicBool,
     changed: Notify,
     outer: Option<Fence>,
+    /// The clock by which it falls by itself, and the time at which.
+    expiry: Option<(Clock, AtomicU64)>,
 }
 
 impl Fence {
     /// A standing fence.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A fence that is down from a time on that [`Fence::expires_at`] sets and moves, whether or not anybody has noticed.
+    pub fn expiring(clock: Clock) -> Self {
+        Self(Arc::new(Inner { expiry: Some((clock, AtomicU64::new(u64::MAX))), ..Inner::default() }))
+    }
+
+    /// Moves the time at which it falls, by its own clock; without effect on one that was not made to expire.
+    pub fn expires_at(&self, millis: u64) {
+        if let Some((_, expiry)) = &self.0.expiry {
+            expiry.store(millis, Ordering::Release);
+        }
     }
 
     /// A fence inside this one: it is down when either is.
@@ -36,7 +51,11 @@ impl Fence {
 
     /// Whether it is down.
     pub fn has_fallen(&self) -> bool {
-        self.0.fallen.load(Ordering::Acquire) || self.0.outer.as_ref().is_some_and(Self::has_fallen)
+        self.0.fallen.load(Ordering::Acquire) || self.has_expired() || self.0.outer.as_ref().is_some_and(Self::has_fallen)
+    }
+
+    fn has_expired(&self) -> bool {
+        self.0.expiry.as_ref().is_some_and(|(clock, expiry)| clock.millis() >= expiry.load(Ordering::Acquire))
     }
 
     /// Waits until it is down.
@@ -72,6 +91,27 @@ impl fmt::Debug for Fence {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::Fence;
+    use crate::Clock;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[test]
+    fn an_expiring_fence_is_down_by_its_clock_alone() {
+        let time = Arc::new(AtomicU64::new(100));
+        let fence = Fence::expiring(Clock::from_fn({
+            let time = Arc::clone(&time);
+            move || time.load(Ordering::Relaxed)
+        }));
+        let inner = fence.within();
+        fence.expires_at(200);
+        assert!(!inner.has_fallen());
+        time.store(150, Ordering::Relaxed);
+        fence.expires_at(250);
+        time.store(249, Ordering::Relaxed);
+        assert!(!inner.has_fallen(), "renewed");
+        time.store(250, Ordering::Relaxed);
+        assert!(inner.has_fallen() && fence.has_fallen());
+    }
 
     #[tokio::test]
     async fn an_inner_fence_falls_with_the_outer_and_not_the_other_way() {

@@ -2,9 +2,10 @@
 //!
 //! A record is data only and cheap to clone; its bytes are slices of what was received. A batch never mixes partitions.
 
-use crate::AckHandle;
+use crate::{AckHandle, Lineage};
 use bytes::Bytes;
 use bytestring::ByteString;
+use std::sync::Arc;
 
 /// The name of a source's partition (a Kinesis shard id, a Kafka topic-partition).
 pub type PartitionId = ByteString;
@@ -95,12 +96,14 @@ pub struct Batch {
     pub records: Vec<Record>,
     /// Decides the fate of each.
     pub handle: AckHandle,
+    /// With EFFECTIVELY_ONCE: by which they are sent.
+    pub lineage: Option<Arc<Lineage>>,
 }
 
 impl Batch {
     /// A batch whose handle covers exactly its records.
     pub fn new(partition: PartitionId, records: Vec<Record>, handle: AckHandle) -> Self {
         debug_assert_eq!(records.len() as u64, handle.len(), "the handle covers each record once");
-        Self { partition, records, handle }
+        Self { partition, records, handle, lineage: None }
     }
 }

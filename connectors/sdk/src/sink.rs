@@ -1,6 +1,6 @@
 //! The sink: takes the duty for a batch, resolves its handle when the receipt is in, perhaps many batches later.
 
-use crate::{Batch, Clock, Error, Guarantee, Identity, OnRecordError, Random};
+use crate::{Batch, Clock, Error, Guarantee, Identity, Lineages, OnRecordError, Random};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -95,6 +95,10 @@ pub struct SinkContext {
     pub on_record_error: OnRecordError,
     /// Where [`OnRecordError::DeadLetter`] puts it.
     pub dead_letter_topic: Option<String>,
+    /// With EFFECTIVELY_ONCE: what it shares with the source.
+    pub lineages: Lineages,
+    /// With EFFECTIVELY_ONCE: whether to go on, perhaps doubling, where nobody can know what is stored.
+    pub accept_duplicates: bool,
     /// The wall clock.
     pub clock: Clock,
     /// Randomness.

@@ -53,6 +53,8 @@ pub struct Settings {
     pub on_record_error: OnRecordError,
     /// Where dead letters go.
     pub dead_letter_topic: Option<String>,
+    /// See [`KinesisSourceConfig::accept_duplicates`].
+    pub accept_duplicates: bool,
     /// Sentences to say once at the start.
     pub notes: Vec<String>,
 }

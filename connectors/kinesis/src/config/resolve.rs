@@ -69,6 +69,7 @@ impl KinesisSourceConfig {
             },
             on_record_error: self.on_record_error,
             dead_letter_topic,
+            accept_duplicates: self.accept_duplicates.is_on(),
             notes: found.notes,
         })
     }

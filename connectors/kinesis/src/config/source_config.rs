@@ -109,6 +109,9 @@ pub struct KinesisSourceConfig {
     pub on_record_error: OnRecordError,
     /// Where `dead-letter` puts records.
     pub dead_letter_topic: Option<String>,
+    /// With `EFFECTIVELY_ONCE`: whether to go on, perhaps publishing records twice, where the broker has forgotten what it stored and the
+    /// topic cannot be read back any more. Default: the shard stands still and says so.
+    pub accept_duplicates: Switch<false>,
 }
 
 /// Where a shard begins that nobody has read.

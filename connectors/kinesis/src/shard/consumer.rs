@@ -545,7 +545,9 @@ impl Consumer {
     /// covers that are not known to be settled.
     fn beyond_checkpoint(&self) -> u64 {
         self.acks.read(|tracker| match self.deps.guarantee {
-            Guarantee::AtLeastOnce => tracker.settled().saturating_sub(self.stored) + tracker.settled_ahead() + tracker.pending(),
+            Guarantee::AtLeastOnce | Guarantee::EffectivelyOnce => {
+                tracker.settled().saturating_sub(self.stored) + tracker.settled_ahead() + tracker.pending()
+            }
             Guarantee::AtMostOnce => self.stored.saturating_sub(tracker.settled() + tracker.settled_ahead()),
         })
     }

@@ -171,7 +171,7 @@ impl Actor {
     }
 
     fn batch(&mut self, now: Now, batch: Batch, mut left: Charge) {
-        let Batch { partition, records, mut handle } = batch;
+        let Batch { partition, records, mut handle, lineage: _ } = batch;
         let count = records.len();
         for (at, record) in records.into_iter().enumerate() {
             // What a batch above all the room there is was charged is spread from its front.
