@@ -11,6 +11,7 @@ use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
@@ -85,6 +86,7 @@ struct Hub {
     requests: Mutex<Vec<LineageRequest>>,
     bell: Notify,
     topic: watch::Sender<Option<TopicShape>>,
+    opened: AtomicU64,
 }
 
 /// What the source asks of the sink.
@@ -125,7 +127,7 @@ impl Seal {
 
 impl Default for Lineages {
     fn default() -> Self {
-        Self(Arc::new(Hub { requests: Mutex::default(), bell: Notify::new(), topic: watch::Sender::new(None) }))
+        Self(Arc::new(Hub { requests: Mutex::default(), bell: Notify::new(), topic: watch::Sender::new(None), opened: AtomicU64::new(0) }))
     }
 }
 
@@ -141,6 +143,7 @@ impl Lineages {
         let LineageSpec { partition, name, partitions, in_doubt, doubt_from, covered, spent, uncovered_since, fence } = spec;
         let state = State { partitions, in_doubt, covered, spent, ..State::default() };
         let lineage = Arc::new(Lineage {
+            id: self.0.opened.fetch_add(1, Ordering::Relaxed),
             hub: self.clone(),
             partition,
             name,
@@ -217,6 +220,7 @@ impl Lineages {
 
 /// One partition's lineage, while one owner holds it.
 pub struct Lineage {
+    id: u64,
     hub: Lineages,
     partition: PartitionId,
     name: ByteString,
@@ -243,6 +247,11 @@ struct State {
 }
 
 impl Lineage {
+    /// Its number among those that were opened.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
     /// The source's partition.
     pub fn partition(&self) -> &PartitionId {
         &self.partition
@@ -291,6 +300,20 @@ impl Lineage {
     /// Sink: what the stored checkpoint covers of one partition of the topic.
     pub fn covered(&self, partition: u32) -> Option<Covered> {
         self.state().covered.get(&partition).copied()
+    }
+
+    /// Sink: the newest of one partition of the topic that is known to be stored, by the checkpoint or by a receipt.
+    pub fn newest(&self, partition: u32) -> Option<Covered> {
+        let state = self.state();
+        let receipt = state.receipts.get(&partition).and_then(|receipts| receipts.back()).copied();
+        let covered = state.covered.get(&partition).copied();
+        match (receipt, covered) {
+            (Some(receipt), Some(covered)) if receipt.number < covered.number => Some(covered),
+            (Some(receipt), covered) => {
+                Some(Covered { message: receipt.message.or(covered.and_then(|covered| covered.message)), ..receipt })
+            }
+            (None, covered) => covered,
+        }
     }
 
     /// Sink: whether the number must not be sent under the name itself.

@@ -4,7 +4,7 @@
 
 use super::connections::Connections;
 use super::socket::Dial;
-use crate::machine::{Charge, Event, Machine, Now, ProducerId, Subject, Trouble};
+use crate::machine::{Charge, Event, Machine, Naming, Now, ProducerId, Subject, Trouble};
 use crate::policy::{Fate, Policy};
 use crate::publisher::{Shared, Submission};
 use crate::routing::{HashingScheme, Router};
@@ -202,7 +202,7 @@ impl Actor {
         }
         *route.producers[index].get_or_insert_with(|| {
             let topic = if partitions == 0 { route.topic.clone() } else { route.topic.partition(at) };
-            machine.open(now, topic)
+            machine.open(now, topic, Naming::ByBroker)
         })
     }
 
@@ -273,6 +273,8 @@ impl Actor {
                     let _unheard = started.send(Ok(()));
                 }
             }
+            // No producer is named here yet.
+            Event::Admission { .. } | Event::Overtaken { .. } | Event::Unclear { .. } | Event::Ended { .. } => {}
             Event::Trouble { subject, trouble } => self.trouble(subject, trouble),
             Event::Refused(refused) => {
                 let from_dead_letters = !self.is_main(refused.producer);
@@ -306,7 +308,7 @@ impl Actor {
             self.main.partitions = Some(partitions);
             // Opened before there is anything to send, so that what refuses us is known at the start.
             let first = if partitions == 0 { self.main.topic.clone() } else { self.main.topic.partition(0) };
-            let producer = self.machine.open(now, first);
+            let producer = self.machine.open(now, first, Naming::ByBroker);
             self.main.producers = vec![Some(producer)];
             return;
         }

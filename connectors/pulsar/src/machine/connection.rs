@@ -272,6 +272,11 @@ impl Machine {
                     self.producer_opened(now, id, answer);
                 }
             }
+            kind::SUCCESS => {
+                if let Some(success) = command.success {
+                    self.close_answered(now, id, success.request_id);
+                }
+            }
             kind::CLOSE_PRODUCER => {
                 if let Some(close) = command.close_producer {
                     self.producer_closed_by_broker(now, id, &close);
@@ -333,6 +338,10 @@ impl Machine {
                 let doing = format!("opening a producer on `{}`", self.producer(producer).topic);
                 let error = error::refused(refusal.error, &refusal.message, &doing);
                 self.interrupt(now, producer, Some(error.into()), None);
+            }
+            Subject::Producer(producer) if self.producer(producer).is_closing(request) => {
+                self.requests.insert(request, subject);
+                self.close_answered(now, id, request);
             }
             // Lookups have answers of their own; a broker that refuses one like this is asked again.
             _ if self.awaits(subject, request) => {

@@ -1,6 +1,6 @@
 //! Who must be told about which records: the handles of an entry's records, in order, neighbours merged.
 
-use connector_sdk::{AckHandle, PartitionId};
+use connector_sdk::{AckHandle, Error, PartitionId};
 
 /// Consecutive records of one source partition.
 #[derive(Debug)]
@@ -38,6 +38,18 @@ impl Duties {
         for duty in self.0 {
             duty.handle.give_back();
         }
+    }
+
+    /// The first cannot be stored, and those behind it are not to be.
+    pub(crate) fn fail(self, cause: Error) {
+        for duty in self.0 {
+            duty.handle.fail(cause.clone());
+        }
+    }
+
+    /// The partition of the first.
+    pub(crate) fn partition(&self) -> Option<&PartitionId> {
+        self.0.first().map(|duty| &duty.partition)
     }
 
     pub(crate) fn any_fenced(&self) -> bool {

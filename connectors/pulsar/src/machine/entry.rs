@@ -63,6 +63,11 @@ impl Pack {
     /// Two packs with half of the records each, in order.
     pub(crate) fn into_halves(self) -> (Self, Self) {
         let middle = self.records.len() / 2;
+        self.split_at(middle)
+    }
+
+    /// Two packs, the first with this many records.
+    pub(crate) fn split_at(self, middle: usize) -> (Self, Self) {
         let mut front = Self { publish_time: self.publish_time, ..Self::default() };
         let mut back = Self { publish_time: self.publish_time, ..Self::default() };
         for (at, single) in self.into_singles().enumerate() {
@@ -140,6 +145,16 @@ impl Entry {
 
     pub(crate) fn charge(&self) -> Charge {
         total(&self.charges)
+    }
+
+    /// What to call it in a message to a person.
+    pub(crate) fn called(&self) -> String {
+        let label = |record: Option<&Record>| record.map(|record| record.label.to_string()).unwrap_or_default();
+        let partition = self.duties.partition().map_or("", |partition| partition);
+        match self.records.len() {
+            1 => format!("record `{}` of `{partition}`", label(self.records.first())),
+            _ => format!("records `{}` to `{}` of `{partition}`", label(self.records.first()), label(self.records.last())),
+        }
     }
 
     /// Back into a pack, with the payloads read out of the frame.

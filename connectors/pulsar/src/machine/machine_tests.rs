@@ -115,7 +115,10 @@ impl Model {
                 );
             }
             kind::CLOSE_PRODUCER => {
-                self.open.remove(&(connection, command.close_producer.unwrap().producer_id));
+                let close = command.close_producer.unwrap();
+                self.open.remove(&(connection, close.producer_id));
+                let success = Some(proto::Success { request_id: u64::try_from(close.request_id).unwrap() });
+                self.answer(connection, BaseCommand { kind: kind::SUCCESS, success, ..Default::default() });
             }
             kind::SEND => self.store(connection, &command.send.unwrap(), frame.entry, bytes),
             kind::PING => self.answer(connection, BaseCommand { kind: kind::PONG, pong: Some(proto::Empty {}), ..Default::default() }),
@@ -212,7 +215,7 @@ impl World {
 
     fn open(&mut self, topic: &str) -> ProducerId {
         let now = self.now();
-        self.machine.open(now, topic.parse().unwrap())
+        self.machine.open(now, topic.parse().unwrap(), Naming::ByBroker)
     }
 
     fn append(&mut self, producer: ProducerId, number: u64, size: usize) {

@@ -14,6 +14,7 @@ mod connection;
 mod duty;
 mod entry;
 mod lookup;
+mod named;
 mod producer;
 mod receipts;
 mod sending;
@@ -21,6 +22,7 @@ mod sending;
 pub(crate) use connection::WINDOW_FRAMES;
 pub use duty::Duty;
 pub use entry::Charge;
+pub use named::{Account, Naming, Withdrawn};
 
 use crate::facts::Facts;
 use crate::topic::TopicName;
@@ -32,7 +34,7 @@ use connection::Connection;
 use connector_sdk::{AckHandle, Error, PartitionId, Record};
 use lookup::Topic;
 use producer::Producer;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -174,6 +176,36 @@ pub enum Event {
         /// Which one.
         producer: ProducerId,
     },
+    /// A named producer is open, at first or again. It sends nothing until [`Machine::admit`].
+    Admission {
+        /// Which one.
+        producer: ProducerId,
+        /// The highest number the broker knows of its name.
+        last: Option<u64>,
+        /// Whether something was written of which nobody knows whether it is stored.
+        unknown: bool,
+    },
+    /// A named producer's entry was refused for what it is, and something behind it was written: its numbers may not be used any
+    /// more. Nothing is sent until [`Machine::admit`].
+    Overtaken {
+        /// Which one.
+        producer: ProducerId,
+        /// The records.
+        items: Vec<Withdrawn>,
+    },
+    /// A named producer's entry was refused for what it is, and it may be stored all the same. Nothing is sent until
+    /// [`Machine::admit`].
+    Unclear {
+        /// Which one.
+        producer: ProducerId,
+        /// The records.
+        items: Vec<Withdrawn>,
+    },
+    /// A producer that was closed is gone from its broker; its number is used again.
+    Ended {
+        /// Which one.
+        producer: ProducerId,
+    },
     /// An attempt failed; the machine tries again by itself.
     Trouble {
         /// Whose attempt.
@@ -238,6 +270,10 @@ pub struct Machine {
     next_request: u64,
     topics: Vec<Topic>,
     producers: Vec<Producer>,
+    /// Producers that ended: their places are used again.
+    unused: Vec<ProducerId>,
+    /// Topics whose broker was seen to keep numbers.
+    proven: HashSet<TopicName>,
     /// Which of the service's hosts the next lookup connection goes to.
     service_at: usize,
     actions: VecDeque<Action>,
@@ -268,6 +304,8 @@ impl Machine {
             next_request: 1,
             topics: Vec::new(),
             producers: Vec::new(),
+            unused: Vec::new(),
+            proven: HashSet::new(),
             service_at,
             actions: VecDeque::new(),
             freed: Charge::default(),
@@ -300,9 +338,18 @@ impl Machine {
     }
 
     /// Opens a producer on a topic that is not partitioned, or on one partition.
-    pub fn open(&mut self, now: Now, topic: TopicName) -> ProducerId {
-        let id = ProducerId(self.producers.len() as u64);
-        self.producers.push(Producer::new(topic, &self.settings));
+    pub fn open(&mut self, now: Now, topic: TopicName, naming: Naming) -> ProducerId {
+        let producer = Producer::new(topic, naming, &self.settings);
+        let id = match self.unused.pop() {
+            Some(id) => {
+                *self.producer_mut(id) = producer;
+                id
+            }
+            None => {
+                self.producers.push(producer);
+                ProducerId(self.producers.len() as u64 - 1)
+            }
+        };
         self.ask(now, Subject::Producer(id));
         id
     }
@@ -317,6 +364,7 @@ impl Machine {
         }
         self.facts.in_flight_records.add(1);
         self.facts.in_flight_bytes.add(charge.bytes as u64);
+        self.wake_up(now, id);
     }
 
     /// Sends what is to be sent. Called once after a run of [`Machine::append`]s, so that batches are cut by what is there.
@@ -378,7 +426,7 @@ impl Machine {
     /// Ends everything: producers are closed on the wire, unresolved records are given back.
     pub fn shut_down(&mut self) {
         for at in 0..self.producers.len() {
-            self.close_producer(ProducerId(at as u64));
+            self.shut_down_producer(ProducerId(at as u64));
         }
         self.wake = None;
     }

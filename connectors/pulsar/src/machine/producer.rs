@@ -4,6 +4,7 @@ use super::backoff::Backoff;
 use super::connection::Target;
 use super::entry::{Charge, Entry, Pack};
 use super::lookup::Ask;
+use super::named::{Named, Naming};
 use super::{Batching, ConnectionId, Event, Machine, Now, ProducerId, Settings, Subject, Trouble};
 use crate::error::code;
 use crate::topic::TopicName;
@@ -24,18 +25,39 @@ pub(super) enum State {
     Opening { connection: ConnectionId, request: u64, deadline: Option<Instant> },
     /// Open.
     Ready(ConnectionId),
+    /// Until the broker has answered CLOSE_PRODUCER: opened before, it would say nothing of the last number.
+    Closing { connection: ConnectionId, request: u64, deadline: Instant, after: After },
+    /// Closed until there is something to send.
+    Resting,
     /// For good.
     Closed,
+}
+
+/// What follows once a producer is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    /// It is opened again at this time.
+    Wait(Instant),
+    /// It is opened again at once, on the same broker.
+    Here,
+    /// It is opened again when there is something to send.
+    Rest,
+    /// Nothing.
+    End,
 }
 
 pub(super) struct Producer {
     pub(super) topic: TopicName,
     pub(super) state: State,
     pub(super) backoff: Backoff,
-    /// What the broker named it.
+    /// What the broker named it, or what it was named from the start.
     pub(super) name: Option<String>,
+    /// For one with a name and numbers from outside.
+    pub(super) named: Option<Named>,
     /// How often it was asked to be opened.
     epoch: u64,
+    /// Whether it was open before.
+    opened: bool,
     pub(super) next_sequence: i64,
     /// Being filled.
     pub(super) open: Pack,
@@ -63,13 +85,19 @@ pub(super) struct Producer {
 }
 
 impl Producer {
-    pub(super) fn new(topic: TopicName, settings: &Settings) -> Self {
+    pub(super) fn new(topic: TopicName, naming: Naming, settings: &Settings) -> Self {
+        let (name, named) = match naming {
+            Naming::ByBroker => (None, None),
+            Naming::Given { name, account } => (Some(name.to_string()), Some(Named::new(account))),
+        };
         Self {
             topic,
             state: State::Closed,
             backoff: Backoff::new(settings.backoff_first, settings.backoff_cap),
-            name: None,
+            name,
+            named,
             epoch: 0,
+            opened: false,
             next_sequence: 0,
             open: Pack::default(),
             due: None,
@@ -90,8 +118,11 @@ impl Producer {
     pub(super) fn connection(&self) -> Option<ConnectionId> {
         match &self.state {
             State::Asking(ask) => Some(ask.connection),
-            State::Reaching { connection, .. } | State::Opening { connection, .. } | State::Ready(connection) => Some(*connection),
-            State::Waiting(_) | State::Closed => None,
+            State::Reaching { connection, .. }
+            | State::Opening { connection, .. }
+            | State::Ready(connection)
+            | State::Closing { connection, .. } => Some(*connection),
+            State::Waiting(_) | State::Resting | State::Closed => None,
         }
     }
 
@@ -104,11 +135,16 @@ impl Producer {
         matches!(self.state, State::Opening { request: mine, .. } if mine == request)
     }
 
+    /// Whether it waits for the answer to this request to close it.
+    pub(super) fn is_closing(&self, request: u64) -> bool {
+        matches!(self.state, State::Closing { request: mine, .. } if mine == request)
+    }
+
     /// The request whose answer it waits for.
     pub(super) fn request(&self) -> Option<u64> {
         match &self.state {
             State::Asking(ask) => ask.request,
-            State::Opening { request, .. } => Some(*request),
+            State::Opening { request, .. } | State::Closing { request, .. } => Some(*request),
             _ => None,
         }
     }
@@ -194,7 +230,7 @@ impl Machine {
             producer_name: producer.name.clone(),
             metadata,
             epoch: Some(producer.epoch),
-            user_provided_producer_name: Some(false),
+            user_provided_producer_name: Some(producer.named.is_some()),
         };
         producer.epoch += 1;
         self.command(connection, BaseCommand { kind: kind::PRODUCER, producer: Some(open), ..BaseCommand::default() });
@@ -219,9 +255,10 @@ impl Machine {
         self.requests.remove(&answer.request_id);
         let batch_bytes = self.settings.batching.max_bytes;
         let producer = self.producer_mut(id);
-        let again = producer.name.is_some();
+        let again = std::mem::replace(&mut producer.opened, true);
+        let last = answer.last_sequence_id.unwrap_or(-1);
         producer.batch_bytes = batch_bytes;
-        if let Some(last) = answer.last_sequence_id.filter(|last| *last >= 0) {
+        if last >= 0 {
             producer.next_sequence = producer.next_sequence.max(last + 1);
         }
         producer.name = Some(answer.producer_name);
@@ -236,6 +273,9 @@ impl Machine {
             self.facts.reopens.add(1);
         }
         self.event(Event::Opened { producer: id });
+        if self.producer(id).named.is_some() {
+            return self.named_opened(id, last);
+        }
         self.drop_lost(id);
         self.send(now, id);
     }
@@ -257,8 +297,14 @@ impl Machine {
     /// `assigned` at once or after its delay.
     pub(super) fn interrupt(&mut self, now: Now, id: ProducerId, trouble: Option<Trouble>, assigned: Option<Target>) {
         let producer = self.producer_mut(id);
-        if matches!(producer.state, State::Closed) {
-            return;
+        match producer.state {
+            State::Resting | State::Closed => return,
+            // Its connection is gone, and it with it.
+            State::Closing { request, after: after @ (After::Rest | After::End), .. } => {
+                self.requests.remove(&request);
+                return self.closed(now, id, after, None);
+            }
+            _ => {}
         }
         let unanswered = producer.request();
         let retry_at_once = matches!(producer.state, State::Reaching { assigned: true, .. });
@@ -311,33 +357,97 @@ impl Machine {
             State::Asking(ask) => (ask.deadline, "looking up the broker of"),
             State::Reaching { deadline, .. } => (*deadline, "reaching the broker of"),
             State::Opening { deadline: Some(deadline), .. } => (*deadline, "opening a producer on"),
-            State::Opening { deadline: None, .. } | State::Ready(_) | State::Closed => return,
+            State::Closing { deadline, .. } => (*deadline, "closing a producer on"),
+            State::Opening { deadline: None, .. } | State::Ready(_) | State::Resting | State::Closed => return,
         };
         if now.at < deadline {
             return self.wake_at(deadline);
         }
         let error = Error::transient(format!("{doing} `{}`: no answer in time", producer.topic));
-        if let State::Opening { connection, .. } = producer.state {
+        match producer.state {
             // It may have been opened all the same.
-            self.close_on_wire(connection, id);
+            State::Opening { connection, .. } => self.close_and_retry(now, connection, id, error),
+            // Whether it is closed is only known once its connection is.
+            State::Closing { connection, .. } => self.drop_connection(now, connection, error),
+            _ => self.interrupt(now, id, Some(error.into()), None),
         }
-        self.interrupt(now, id, Some(error.into()), None);
     }
 
-    pub(super) fn close_on_wire(&mut self, connection: ConnectionId, id: ProducerId) {
-        let request_id = i64::try_from(self.next_request).expect("requests are counted from 1");
-        // Its answer is of no interest, so it is not entered among the requests.
-        self.next_request += 1;
+    /// The producer failed on its broker: it is closed there, and opened again after its delay.
+    pub(super) fn close_and_retry(&mut self, now: Now, connection: ConnectionId, id: ProducerId, error: Error) {
+        self.interrupt(now, id, Some(error.into()), None);
+        if let State::Waiting(until) = self.producer(id).state {
+            self.close_then(now, connection, id, After::Wait(until));
+        }
+    }
+
+    /// Closes a producer on the wire, and goes on when the broker has said that it is closed.
+    pub(super) fn close_then(&mut self, now: Now, connection: ConnectionId, id: ProducerId, after: After) {
+        let request = self.request(Subject::Producer(id));
+        let deadline = now.at + self.settings.request_deadline;
+        self.wake_at(deadline);
+        let producer = self.producer_mut(id);
+        producer.on_wire = 0;
+        producer.blocked = false;
+        producer.state = State::Closing { connection, request, deadline, after };
+        let request_id = i64::try_from(request).expect("requests are counted from 1");
         let close = proto::CloseProducer { producer_id: id.0, request_id, ..proto::CloseProducer::default() };
         self.command(connection, BaseCommand { kind: kind::CLOSE_PRODUCER, close_producer: Some(close), ..BaseCommand::default() });
     }
 
-    pub(super) fn close_producer(&mut self, id: ProducerId) {
-        if let State::Ready(connection) = self.producer(id).state {
-            self.close_on_wire(connection, id);
+    /// The broker has answered CLOSE_PRODUCER: whatever it answered, the producer is not open there any more.
+    pub(super) fn close_answered(&mut self, now: Now, connection: ConnectionId, request: u64) {
+        let Some(Subject::Producer(id)) = self.requests.get(&request).copied() else { return };
+        if let State::Closing { request: mine, after, .. } = self.producer(id).state
+            && mine == request
+        {
+            self.requests.remove(&request);
+            self.closed(now, id, after, Some(connection));
         }
+    }
+
+    /// A producer is closed on its broker, whose connection is there or gone.
+    fn closed(&mut self, now: Now, id: ProducerId, after: After, connection: Option<ConnectionId>) {
+        let target = connection.and_then(|connection| self.connections.get(&connection)).map(|connection| connection.target.clone());
+        match (after, target) {
+            (After::Here, Some(target)) => self.reach_broker(now, id, target),
+            (After::Here, None) => self.ask(now, Subject::Producer(id)),
+            (After::Wait(until), _) => {
+                self.producer_mut(id).state = State::Waiting(until);
+                self.wake_at(until);
+            }
+            (After::Rest, _) => {
+                self.producer_mut(id).state = State::Resting;
+                self.wake_up(now, id);
+            }
+            (After::End, _) => self.ended(id),
+        }
+    }
+
+    /// Opens a resting producer that has something to send.
+    pub(super) fn wake_up(&mut self, now: Now, id: ProducerId) {
+        let producer = self.producer(id);
+        if matches!(producer.state, State::Resting) && producer.accepted > producer.resolved {
+            self.ask(now, Subject::Producer(id));
+        }
+    }
+
+    /// Closes a producer as the last thing that is done; nobody waits for the answer.
+    pub(super) fn shut_down_producer(&mut self, id: ProducerId) {
+        if let State::Ready(connection) = self.producer(id).state {
+            let request_id = i64::try_from(self.next_request).expect("requests are counted from 1");
+            self.next_request += 1;
+            let close = proto::CloseProducer { producer_id: id.0, request_id, ..proto::CloseProducer::default() };
+            self.command(connection, BaseCommand { kind: kind::CLOSE_PRODUCER, close_producer: Some(close), ..BaseCommand::default() });
+        }
+        self.producer_mut(id).state = State::Closed;
+        self.give_back_all(id);
+    }
+
+    /// Everything that is unresolved leaves unprocessed.
+    pub(super) fn give_back_all(&mut self, id: ProducerId) {
+        self.drop_proof(id);
         let producer = self.producer_mut(id);
-        producer.state = State::Closed;
         producer.due = None;
         producer.on_wire = 0;
         let open = std::mem::take(&mut producer.open);

@@ -6,7 +6,7 @@ use super::producer::State;
 use super::{ConnectionId, Machine, Now, ProducerId};
 use crate::error::{self, code};
 use crate::wire::messages::{SendError, SendReceipt};
-use connector_sdk::{Error, ErrorKind};
+use connector_sdk::{Error, ErrorKind, MessageId};
 
 impl Machine {
     pub(super) fn receipt(&mut self, now: Now, connection: ConnectionId, receipt: &SendReceipt) {
@@ -15,7 +15,7 @@ impl Machine {
         let ready = match producer.state {
             State::Ready(mine) => mine == connection,
             // A receipt that crossed the close of its producer is as good as any.
-            State::Waiting(_) => false,
+            State::Waiting(_) | State::Closing { .. } => false,
             _ => return,
         };
         let Some(head) = producer.pending.front() else { return };
@@ -33,7 +33,13 @@ impl Machine {
         }
         let entry = producer.pending.pop_front().expect("just looked at");
         producer.on_wire = producer.on_wire.saturating_sub(1);
-        let unstored = receipt.message_id.is_some_and(|message| message.ledger_id == -1);
+        let place = receipt.message_id.filter(|message| message.ledger_id != -1);
+        if producer.named.is_some() {
+            let place = place.map(|message| MessageId { ledger: message.ledger_id, entry: message.entry_id });
+            self.named_receipt(now, id, entry, place);
+            return self.send(now, id);
+        }
+        let unstored = place.is_none() && receipt.message_id.is_some();
         if unstored && entry.writes == 1 {
             // The broker took for a repetition, or dropped, what it had never seen: it is not stored. It goes again, numbered anew.
             let pack = entry.into_pack();
@@ -71,12 +77,13 @@ impl Machine {
             return;
         }
         if Self::concerns_producer(refusal.error) {
-            self.close_on_wire(connection, id);
-            self.interrupt(now, id, Some(error.into()), None);
-            return;
+            return self.close_and_retry(now, connection, id, error);
         }
         let found = producer.pending.iter().take(producer.on_wire).position(|entry| entry.highest == refusal.sequence_id);
         let Some(at) = found else { return };
+        if self.named_refusal(id, at) {
+            return;
+        }
         // What was encoded behind it but never written goes behind its records again.
         self.take_back_unwritten(id);
         let producer = self.producer_mut(id);

@@ -35,8 +35,8 @@ impl Machine {
             producer.due = None;
             return Next::Wait;
         };
-        // The verdict on a refused record may stop all that lies behind it.
-        if producer.judging > 0 {
+        // The verdict on a refused record may stop all that lies behind it; a named producer waits for its owner's look.
+        if producer.judging > 0 || producer.named.as_ref().is_some_and(|named| named.gated) {
             return Next::Wait;
         }
         // Behind an entry that goes alone nothing is written until it is answered; what is collected goes on filling.
@@ -80,8 +80,9 @@ impl Machine {
         let State::Ready(connection) = producer.state else { return };
         let at = producer.on_wire;
         let entry = producer.pending.get_mut(at).expect("asked for after a look");
-        if entry.writes == 0 && entry.duties.any_fenced() {
-            // Encoded, held back, and in the meantime a lease was lost: cut it anew.
+        // Encoded, held back, and in the meantime a lease was lost: cut it anew. What was written before is repeated whole while any
+        // of it may be; under a name of its own, nothing of it is once the right is lost.
+        if entry.duties.any_fenced() && (entry.writes == 0 || producer.named.is_some()) {
             let entry = producer.pending.remove(at).expect("just looked at");
             producer.queue.push_front(entry.into_pack());
             return;
@@ -92,7 +93,7 @@ impl Machine {
             return self.take_back_from(id, at);
         }
         entry.writes += 1;
-        let frame = entry.frame.clone();
+        let (frame, highest) = (entry.frame.clone(), entry.highest);
         if entry.writes == 1 {
             self.facts.entries.add(1);
             self.facts.entry_records.add(entry.len() as u64);
@@ -101,6 +102,7 @@ impl Machine {
             self.facts.resends.add(1);
         }
         producer.on_wire += 1;
+        self.tell_writing(id, highest);
         self.write(connection, frame);
     }
 
@@ -116,6 +118,14 @@ impl Machine {
         if pack.is_empty() {
             return;
         }
+        let alone = self.alone(id, &pack);
+        if pack.records.len() > 1 && alone > 0 {
+            let (front, back) = pack.split_at(alone);
+            if !back.is_empty() {
+                self.producer_mut(id).queue.push_front(back);
+            }
+            return self.queue_singly(id, front);
+        }
         let Self { producers, encoder, connections, .. } = self;
         let producer = &mut producers[super::index(id)];
         let State::Ready(connection) = producer.state else {
@@ -128,8 +138,8 @@ impl Machine {
         }
         let maximum = connections.get(&connection).map_or(usize::MAX, |connection| connection.max_message_size);
         let producer_name = producer.name.as_deref().unwrap_or_default();
-        let stamp =
-            Stamp { producer_id: id.0, producer_name, numbers: Numbers::From(producer.next_sequence), publish_time: pack.publish_time };
+        let numbers = if producer.named.is_some() { Numbers::OfRecords } else { Numbers::From(producer.next_sequence) };
+        let stamp = Stamp { producer_id: id.0, producer_name, numbers, publish_time: pack.publish_time };
         let encoded = encoder.encode(stamp, &pack.records);
         if encoded.judged_size <= maximum {
             producer.next_sequence = encoded.highest + 1;
@@ -160,7 +170,7 @@ impl Machine {
     }
 
     /// Takes back the entries from `at` on, none of which was written on the present connection.
-    fn take_back_from(&mut self, id: ProducerId, at: usize) {
+    pub(super) fn take_back_from(&mut self, id: ProducerId, at: usize) {
         let producer = self.producer_mut(id);
         for entry in producer.pending.drain(at..).rev() {
             producer.queue.push_front(entry.into_pack());
