@@ -327,7 +327,7 @@ impl Lineage {
     }
 
     /// Sink: these numbers must never be sent under the name itself. Nothing of it may be sent before
-    /// [`Lineage::is_spent_stored`] says so for the returned version.
+    /// [`Lineage::is_stored`] says so for the returned version.
     pub fn declare_spent(&self, numbers: impl IntoIterator<Item = u64>) -> u64 {
         let mut state = self.state();
         state.spent.extend(numbers);
@@ -338,9 +338,27 @@ impl Lineage {
         version
     }
 
+    /// Sink: the name is about to be used on one more partition of the topic, whose newest message stands there. Nothing of it may
+    /// be sent there before [`Lineage::is_stored`] says so for the returned version: then a name without numbers on a partition
+    /// that is not written down was never used there.
+    pub fn declare_used(&self, partition: u32, newest: Option<MessageId>) -> u64 {
+        let mut state = self.state();
+        state.covered.entry(partition).or_insert(Covered { number: 0, message: newest });
+        state.declared += 1;
+        let version = state.declared;
+        drop(state);
+        self.changed.notify_waiters();
+        version
+    }
+
     /// Sink: whether what was declared is stored.
-    pub fn is_spent_stored(&self, version: u64) -> bool {
+    pub fn is_stored(&self, version: u64) -> bool {
         self.state().stored >= version
+    }
+
+    /// Sink: partitions of the topic on which the name was, or is about to be, used.
+    pub fn used(&self) -> Vec<u32> {
+        self.state().covered.keys().copied().collect()
     }
 
     /// Sink: numbers up to this are about to be put on a wire.
@@ -380,7 +398,8 @@ impl Lineage {
         self.state().highest_written
     }
 
-    /// Source: what a checkpoint through `number` covers, by partition of the topic.
+    /// Source: what a checkpoint through `number` covers, by partition of the topic on which the name is used. To be taken
+    /// together with [`Lineage::spent_beyond`], this one after it.
     pub fn coverage(&self, number: u64) -> BTreeMap<u32, Covered> {
         let state = self.state();
         let mut covered = state.covered.clone();
@@ -412,7 +431,8 @@ impl Lineage {
     /// Source: a checkpoint through `number` is stored, with this coverage and the spent numbers of this version.
     pub fn stored(self: &Arc<Self>, number: u64, covered: BTreeMap<u32, Covered>, version: u64) {
         let mut state = self.state();
-        state.covered = covered;
+        // What was declared while the write was on its way is not in it, and stays.
+        state.covered.extend(covered);
         state.stored = state.stored.max(version);
         state.spent = state.spent.split_off(&(number + 1));
         if state.doubt_end.is_some_and(|end| number >= end) {

@@ -52,13 +52,29 @@ fn an_answer_without_a_place_keeps_the_older_one() {
 fn what_is_spent_is_waited_for_until_it_is_stored() {
     let lineage = Lineages::default().open(spec(true));
     let version = lineage.declare_spent([11, 12]);
-    assert!(lineage.is_spent(11) && lineage.has_to_store() && !lineage.is_spent_stored(version));
+    assert!(lineage.is_spent(11) && lineage.has_to_store() && !lineage.is_stored(version));
     let (spent, snapshot) = lineage.spent_beyond(5);
     let second = lineage.declare_spent([13]);
     lineage.stored(5, lineage.coverage(5), snapshot);
     assert_eq!(spent, BTreeSet::from([9, 11, 12]));
-    assert!(lineage.is_spent_stored(version) && !lineage.is_spent_stored(second), "declared while the write was on its way");
+    assert!(lineage.is_stored(version) && !lineage.is_stored(second), "declared while the write was on its way");
     assert!(lineage.is_spent(13), "and not forgotten by it");
+}
+
+#[test]
+fn a_partition_is_written_down_before_its_first_use() {
+    let lineage = Lineages::default().open(spec(false));
+    assert_eq!(lineage.used(), [0]);
+    let (_, version) = lineage.spent_beyond(5);
+    let snapshot = lineage.coverage(5);
+    let declared = lineage.declare_used(1, id(40));
+    lineage.stored(5, snapshot, version);
+    assert!(!lineage.is_stored(declared), "declared while the write was on its way");
+    let (_, version) = lineage.spent_beyond(5);
+    let covered = lineage.coverage(5);
+    assert_eq!(covered[&1], Covered { number: 0, message: id(40) });
+    lineage.stored(5, covered, version);
+    assert!(lineage.is_stored(declared) && lineage.used() == [0, 1]);
 }
 
 #[test]
