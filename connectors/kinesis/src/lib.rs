@@ -13,6 +13,8 @@ pub mod lease;
 pub mod metrics;
 pub mod port;
 pub mod retrieval;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 
 mod plan;
 mod shard;

@@ -15,6 +15,8 @@ mod policy;
 mod publisher;
 mod ready;
 pub mod routing;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod tls;
 pub mod topic;
 pub mod url;

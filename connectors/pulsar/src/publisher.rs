@@ -128,7 +128,7 @@ impl Publisher {
         Self::connect_by(settings, Arc::new(dialer)).await
     }
 
-    async fn connect_by(settings: PublisherSettings, dialer: Arc<dyn Dial>) -> Result<Self, Error> {
+    pub(crate) async fn connect_by(settings: PublisherSettings, dialer: Arc<dyn Dial>) -> Result<Self, Error> {
         let (publisher, started) = Self::start(settings, dialer)?;
         match started.await {
             Ok(Ok(())) => Ok(publisher),

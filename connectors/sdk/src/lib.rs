@@ -12,6 +12,7 @@ mod descriptor;
 mod error;
 mod fence;
 mod lineage;
+mod mistake;
 mod problem;
 mod record;
 mod sink;
@@ -28,6 +29,9 @@ pub use descriptor::{Connector, ConnectorInfo, OnRecordError, ReadySource, Sourc
 pub use error::{Error, ErrorKind};
 pub use fence::Fence;
 pub use lineage::{Covered, Lineage, LineageRequest, LineageSpec, Lineages, MessageId, Seal, TopicShape, late_name};
+#[cfg(feature = "mistakes")]
+pub use mistake::plant;
+pub use mistake::{Mistake, planted};
 pub use problem::Problem;
 pub use record::{Batch, Label, PartitionId, Properties, Record};
 pub use sink::{DynSink, ReadySink, Sink, SinkContext, SinkWatch, WriteRoom};

@@ -15,6 +15,7 @@ use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// What is asked of the table, as the hook sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub enum Fault {
     LostAfter,
     /// The answer is lost; it is carried out after this many further operations.
     Late(u64),
+    /// It is never answered, and carried out this much later, whether or not anybody still waits.
+    LandsAfter(Duration),
     /// It is throttled.
     Throttled,
     /// It fails with this error; nothing is written.
@@ -80,6 +83,8 @@ struct State {
     side: BTreeMap<String, Vec<Item>>,
     operations: u64,
     late: Vec<(u64, Write)>,
+    /// On their way to the table, in the order of their arrival.
+    landing: BTreeMap<(Instant, u64), Write>,
 }
 
 enum Write {
@@ -138,7 +143,11 @@ impl MemoryTable {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !state.landing.is_empty() {
+            state.land(Instant::now());
+        }
+        state
     }
 
     /// Counts the operation, lets late writes land, asks the hook.
@@ -168,6 +177,11 @@ impl MemoryTable {
         hook.as_mut()?(&Operation { kind, shard: shard.cloned(), number })
     }
 
+    /// What is never answered.
+    async fn no_answer<T>(&self) -> T {
+        std::future::pending().await
+    }
+
     /// Fails a read, as the fault says.
     async fn begin_read(&self, kind: OperationKind, shard: Option<&ShardId>) -> Result<(), Error> {
         match self.begin(kind, shard).await {
@@ -175,6 +189,7 @@ impl MemoryTable {
             Some(Fault::Throttled) => Err(self.throttled()),
             Some(Fault::Error(error)) => Err(error),
             Some(Fault::LostBefore | Fault::LostAfter | Fault::Late(_)) => Err(self.lost()),
+            Some(Fault::LandsAfter(_)) => self.no_answer().await,
         }
     }
 
@@ -194,6 +209,14 @@ impl MemoryTable {
                 let due = state.operations + after;
                 state.late.push((due, write));
                 Ok(None)
+            }
+            Some(Fault::LandsAfter(duration)) => {
+                {
+                    let mut state = self.state();
+                    let number = state.operations;
+                    state.landing.insert((Instant::now() + duration, number), write);
+                }
+                self.no_answer().await
             }
         }
     }
@@ -215,6 +238,16 @@ impl MemoryTable {
 }
 
 impl State {
+    /// Carries out what has arrived by now.
+    fn land(&mut self, now: Instant) {
+        while let Some(first) = self.landing.first_entry()
+            && first.key().0 <= now
+        {
+            let write = first.remove();
+            self.apply(&write);
+        }
+    }
+
     fn apply(&mut self, write: &Write) -> Landed {
         match write {
             Write::Create(lease) => {
@@ -353,5 +386,33 @@ impl LeaseTable for MemoryTable {
             Ok(self.state().side.get(table).cloned())
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::{Fault, LeaseTable, MemoryTable, OperationKind};
+    use crate::lease::{Change, Lease, Update};
+    use std::time::Duration;
+    use tokio::time::{sleep, timeout};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_may_land_when_nobody_waits_for_it_any_more() {
+        let table = MemoryTable::new("orders");
+        let lease = Lease::decode(&table_row()).unwrap().unwrap();
+        table.create(&lease).await.unwrap();
+        table.set_hook(|operation| (operation.kind == OperationKind::Update).then_some(Fault::LandsAfter(Duration::from_secs(3))));
+        let update = Update { shard: lease.shard.clone(), counter: 0, owner: None, change: Change::default() };
+        timeout(Duration::from_secs(1), table.update(&update)).await.unwrap_err();
+        assert_eq!(table.lease("shard").unwrap().counter, 0, "it is on its way");
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(table.get(&lease.shard).await.unwrap().unwrap().counter, 1);
+    }
+
+    fn table_row() -> super::Item {
+        use aws_sdk_dynamodb::types::AttributeValue::{N, S};
+        let row = [("leaseKey", S("shard".into())), ("leaseCounter", N("0".into())), ("checkpoint", S("TRIM_HORIZON".into()))];
+        row.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }

@@ -183,6 +183,7 @@ impl Consumer {
                         Err(pause) => {
                             // The children are created again by the next attempt; what exists is left as it is.
                             tokio::select! {
+                                biased;
                                 () = tokio::time::sleep(pause) => {}
                                 deadline = asked(stop) => return Ended::Asked(self.stop(deadline).await),
                             }

@@ -59,6 +59,7 @@ async fn serve(
         return Ok(());
     }
     tokio::select! {
+        biased;
         ended = read(id, address, reader, happened) => ended,
         ended = write(id, address, writer, happened, outbound) => ended,
     }

@@ -7,7 +7,7 @@ use super::socket::Dial;
 use crate::machine::{Action, ConnectionId, Event, Machine, Now, WINDOW_FRAMES};
 use bytes::Bytes;
 use connector_sdk::Error;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -26,14 +26,14 @@ pub(crate) struct Connections {
     happened: mpsc::Sender<Happened>,
     events: mpsc::Receiver<Happened>,
     /// What each takes to write, and its task.
-    open: HashMap<ConnectionId, (mpsc::Sender<Bytes>, AbortHandle)>,
+    open: BTreeMap<ConnectionId, (mpsc::Sender<Bytes>, AbortHandle)>,
     tasks: JoinSet<()>,
 }
 
 impl Connections {
     pub(crate) fn new(dialer: Arc<dyn Dial>) -> Self {
         let (happened, events) = mpsc::channel(EVENTS);
-        Self { dialer, happened, events, open: HashMap::new(), tasks: JoinSet::new() }
+        Self { dialer, happened, events, open: BTreeMap::new(), tasks: JoinSet::new() }
     }
 
     /// Waits until something has happened on the network. Cancel-safe; [`Connections::tell`] is to follow.

@@ -7,6 +7,6 @@ mod connection;
 mod connections;
 mod socket;
 
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 pub(crate) use socket::Halves;
 pub(crate) use socket::{Dial, Dialer};

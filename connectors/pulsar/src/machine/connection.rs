@@ -352,8 +352,7 @@ impl Machine {
     }
 
     pub(super) fn tick_connections(&mut self, now: Now) {
-        let mut ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
-        ids.sort_unstable();
+        let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
         for id in ids {
             self.tick_connection(now, id);
         }

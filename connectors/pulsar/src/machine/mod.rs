@@ -34,7 +34,7 @@ use connection::Connection;
 use connector_sdk::{AckHandle, Error, PartitionId, Record};
 use lookup::Topic;
 use producer::Producer;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -264,9 +264,9 @@ pub struct Machine {
     random: fastrand::Rng,
     facts: Arc<Facts>,
     encoder: Encoder,
-    connections: HashMap<ConnectionId, Connection>,
+    connections: BTreeMap<ConnectionId, Connection>,
     next_connection: u64,
-    requests: HashMap<u64, Subject>,
+    requests: BTreeMap<u64, Subject>,
     next_request: u64,
     topics: Vec<Topic>,
     producers: Vec<Producer>,
@@ -298,9 +298,9 @@ impl Machine {
             random,
             facts,
             encoder,
-            connections: HashMap::new(),
+            connections: BTreeMap::new(),
             next_connection: 1,
-            requests: HashMap::new(),
+            requests: BTreeMap::new(),
             next_request: 1,
             topics: Vec::new(),
             producers: Vec::new(),
