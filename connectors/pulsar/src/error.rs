@@ -36,6 +36,24 @@ pub(crate) mod code {
     pub(crate) const NOT_ALLOWED: i32 = 22;
     /// Another producer has the topic for itself.
     pub(crate) const PRODUCER_FENCED: i32 = 25;
+    /// Another consumer has the subscription for itself, or its consumer limit is reached.
+    pub(crate) const CONSUMER_BUSY: i32 = 5;
+    /// No such subscription, and none may be made.
+    pub(crate) const SUBSCRIPTION_NOT_FOUND: i32 = 12;
+}
+
+/// The error for a broker's refusal of what a consumer was `doing`.
+pub(crate) fn refused_consumer(code: i32, message: &str, doing: &str) -> Error {
+    let error = refused(code, message, doing);
+    let (kind, hint) = match code {
+        code::AUTHORIZATION => (ErrorKind::Authentication, "grant the role `consume` on the topic, its namespace or the subscription"),
+        code::CONSUMER_BUSY => (ErrorKind::Transient, "close the other consumer of the subscription, or share it"),
+        code::SUBSCRIPTION_NOT_FOUND => {
+            (ErrorKind::Configuration, "create the subscription, or allow automatic subscription creation in its namespace")
+        }
+        _ => return error,
+    };
+    Error::new(kind, error.message()).with_hint(hint)
 }
 
 /// The error for a broker's refusal of `doing`, with the broker's own message.
@@ -100,6 +118,10 @@ pub(crate) fn name(code: i32) -> &'static str {
         code::INCOMPATIBLE_SCHEMA => "IncompatibleSchema",
         code::NOT_ALLOWED => "NotAllowedError",
         code::PRODUCER_FENCED => "ProducerFenced",
+        code::CONSUMER_BUSY => "ConsumerBusy",
+        code::SUBSCRIPTION_NOT_FOUND => "SubscriptionNotFound",
+        13 => "ConsumerNotFound",
+        19 => "ConsumerAssignError",
         _ => "an error of a newer protocol",
     }
 }

@@ -68,6 +68,26 @@ pub struct Facts {
     pub throttled: Number,
     /// Times a write found no room.
     pub blocked: Number,
+    /// Entries delivered to consumers.
+    pub received_entries: Number,
+    /// Messages delivered to consumers.
+    pub received_messages: Number,
+    /// Bytes of these messages, with what they cost beside their payloads.
+    pub received_bytes: Number,
+    /// Of these, taken by the consumers' owners.
+    pub consumed_bytes: Number,
+    /// Bytes that came beyond a consumer's budget.
+    pub overshoot_bytes: Number,
+    /// Entries that were damaged, could not be decrypted, or never became whole.
+    pub unusable_entries: Number,
+    /// Acknowledgement commands sent.
+    pub acks: Number,
+    /// Messages negatively acknowledged.
+    pub nacked: Number,
+    /// Commands that asked for redelivery.
+    pub redelivery_requests: Number,
+    /// Consumers subscribed again.
+    pub resubscribed: Number,
 }
 
 impl Facts {
@@ -95,6 +115,16 @@ impl Facts {
             ("pulsar_fenced_records_total", &self.fenced_records),
             ("pulsar_throttled_total", &self.throttled),
             ("pulsar_blocked_total", &self.blocked),
+            ("pulsar_received_entries_total", &self.received_entries),
+            ("pulsar_received_messages_total", &self.received_messages),
+            ("pulsar_received_bytes_total", &self.received_bytes),
+            ("pulsar_consumed_bytes_total", &self.consumed_bytes),
+            ("pulsar_overshoot_bytes_total", &self.overshoot_bytes),
+            ("pulsar_unusable_entries_total", &self.unusable_entries),
+            ("pulsar_consumer_acks_total", &self.acks),
+            ("pulsar_nacked_total", &self.nacked),
+            ("pulsar_redelivery_requests_total", &self.redelivery_requests),
+            ("pulsar_resubscribed_total", &self.resubscribed),
         ];
         // Exact up to 2^53, far beyond what these count.
         connector_sdk::Facts(numbers.into_iter().map(|(name, number)| (name, None, number.get() as f64)).collect())

@@ -7,10 +7,12 @@
 
 pub mod auth;
 mod config;
+mod decrypt;
 mod driver;
 mod error;
 mod facts;
 pub mod machine;
+mod message;
 mod policy;
 mod publisher;
 mod ready;
@@ -23,7 +25,10 @@ pub mod url;
 pub mod wire;
 
 pub use config::{BatchingConfig, ClientConfig, ProducerConfig};
+pub use connector_sdk::MessageId;
+pub use decrypt::{CryptoFailure, Decrypt};
 pub use facts::{Facts, Number};
+pub use message::{BatchIndex, ConsumerId, DeliveredId, Message};
 pub use publisher::{Permit, Publisher, PublisherSettings};
 pub use ready::PublisherFactory;
 pub use wire::compression::Compression;

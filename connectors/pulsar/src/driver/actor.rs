@@ -289,6 +289,8 @@ impl Actor {
                 }
                 self.machine.judged(now, producer);
             }
+            // A publisher reads nothing.
+            Event::Consumer { .. } | Event::ReadBack { .. } => {}
         }
     }
 
@@ -369,7 +371,7 @@ impl Actor {
         let now = Instant::now();
         let said = self.last_log.as_ref().is_some_and(|(at, last)| *last == text && now < *at + REPEAT_LOG);
         if !said {
-            warn!(topic = %self.topic_of(subject), %error, "waiting for the broker");
+            warn!(topic = %self.machine.topic_of_subject(subject).unwrap_or(&self.main.topic), %error, "waiting for the broker");
             self.last_log = Some((now, text.clone()));
         }
         let resolved = if let Subject::Producer(id) = subject { self.machine.progress(id).1 } else { 0 };
@@ -378,6 +380,7 @@ impl Actor {
         let of_dead_letters = match subject {
             Subject::Topic(id) => id != self.main.id,
             Subject::Producer(id) => !self.is_main(id),
+            Subject::Consumer(_) => false,
         };
         if of_dead_letters && !of_connection && error.kind().ends_a_start() {
             self.refuse_dead_letters(subject, &error);
@@ -390,6 +393,7 @@ impl Actor {
         match subject {
             // The records come back as refused, each by itself.
             Subject::Producer(id) => self.machine.refuse_all(id, error),
+            Subject::Consumer(_) => {}
             Subject::Topic(_) => {
                 let Some(route) = &mut self.dead_letters else { return };
                 for (record, duty, charge) in std::mem::take(&mut route.waiting) {
@@ -397,14 +401,6 @@ impl Actor {
                     self.machine.release(charge);
                 }
             }
-        }
-    }
-
-    fn topic_of(&self, subject: Subject) -> &TopicName {
-        match (subject, &self.dead_letters) {
-            (Subject::Producer(id), _) => self.machine.topic_of(id),
-            (Subject::Topic(id), Some(route)) if route.id == id => &route.topic,
-            (Subject::Topic(_), _) => &self.main.topic,
         }
     }
 
@@ -416,7 +412,11 @@ impl Actor {
         }
         let (machine, before) = (&self.machine, self.troubles.len());
         self.troubles.retain(|subject, (_, then)| {
-            let Subject::Producer(id) = *subject else { return true };
+            let id = match *subject {
+                Subject::Producer(id) => id,
+                Subject::Topic(_) => return true,
+                Subject::Consumer(id) => return machine.is_waiting(id),
+            };
             let (accepted, resolved) = machine.progress(id);
             let again = machine.is_open(id) && (resolved > *then || resolved == accepted);
             if again {

@@ -8,8 +8,7 @@ use crate::auth::AuthData;
 use crate::machine::ConnectionId;
 use crate::tls;
 use crate::url::HostPort;
-use crate::wire::frame;
-use crate::wire::messages::BaseCommand;
+use crate::wire::frame::{self, DEFAULT_MAX_MESSAGE_SIZE, FRAME_PADDING, Frame};
 use bytes::{Bytes, BytesMut};
 use connector_sdk::{Error, ErrorKind};
 use std::io::IoSlice;
@@ -17,15 +16,15 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-/// Inbound frames are commands; entries never come to a producer. Generous, and far from what would hurt.
-const INBOUND_LIMIT: usize = 1 << 20;
+/// Inbound frames of a broker that does not name a limit of its own; enough for the handshake in any case.
+const INBOUND_LIMIT: usize = DEFAULT_MAX_MESSAGE_SIZE + FRAME_PADDING;
 /// Frames written by one call.
 const COALESCED: usize = 64;
 
 /// What happened on a connection.
 pub(super) enum Happened {
     Connected { id: ConnectionId, auth: AuthData },
-    Received { id: ConnectionId, commands: Vec<BaseCommand> },
+    Received { id: ConnectionId, frames: Vec<Frame> },
     Written { id: ConnectionId, frames: usize, bytes: usize },
     Credentials { id: ConnectionId, auth: AuthData },
     Lost { id: ConnectionId, error: Error },
@@ -73,20 +72,25 @@ async fn read(
 ) -> Result<(), Error> {
     let doing = || format!("talking to the broker `{address}`");
     let mut buffer = BytesMut::with_capacity(8 * 1024);
+    let mut limit = INBOUND_LIMIT;
     loop {
         let size = reader.read_buf(&mut buffer).await.map_err(|error| tls::handshake_error(&doing(), &error))?;
         if size == 0 {
             return Err(Error::transient(format!("{}: it closed the connection", doing())));
         }
-        let mut commands = Vec::new();
-        while let Some(frame) = frame::decode(&mut buffer, INBOUND_LIMIT).map_err(|error| {
+        let mut frames = Vec::new();
+        while let Some(frame) = frame::decode(&mut buffer, limit).map_err(|error| {
             // A person must act: this is the HTTP port, or the TLS port without TLS.
             Error::new(ErrorKind::Configuration, format!("{}: it does not speak the Pulsar protocol here: {error}", doing()))
                 .with_hint("use the broker's own port (6650), and `pulsar+ssl://` for its TLS port (6651)")
         })? {
-            commands.push(frame.command);
+            let largest = frame.command.connected.as_ref().and_then(|connected| connected.max_message_size);
+            if let Some(size) = largest.and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0) {
+                limit = limit.max(size + FRAME_PADDING);
+            }
+            frames.push(frame);
         }
-        if !commands.is_empty() && happened.send(Happened::Received { id, commands }).await.is_err() {
+        if !frames.is_empty() && happened.send(Happened::Received { id, frames }).await.is_err() {
             return Ok(());
         }
     }

@@ -5,6 +5,7 @@
 use super::connection::{self, Happened};
 use super::socket::Dial;
 use crate::machine::{Action, ConnectionId, Event, Machine, Now, WINDOW_FRAMES};
+use crate::wire::frame::Frame;
 use bytes::Bytes;
 use connector_sdk::Error;
 use std::collections::BTreeMap;
@@ -60,9 +61,12 @@ impl Connections {
     fn tell_one(&mut self, now: Now, machine: &mut Machine, event: Happened) {
         match event {
             Happened::Connected { id, auth } => machine.connected(now, id, auth),
-            Happened::Received { id, commands } => {
-                for command in commands {
-                    machine.received(now, id, command);
+            Happened::Received { id, frames } => {
+                for Frame { command, entry } in frames {
+                    match command.message {
+                        Some(delivery) => machine.delivered(now, id, &delivery, entry),
+                        None => machine.received(now, id, command),
+                    }
                 }
             }
             Happened::Written { id, frames, bytes } => machine.written(now, id, frames, bytes),

@@ -3,9 +3,12 @@
 //! A broker that throttles stops reading, and then a PING stays unanswered as if it were frozen. So a silent connection is only
 //! suspect; a second connection is opened to the same broker, and the silent one is given up when that finds no answer either.
 
+use super::consumer::News;
+use super::producer::State;
 use super::{Action, ConnectionId, Machine, Now, Subject, Trouble};
 use crate::auth::AuthData;
 use crate::error;
+use crate::message::ConsumerId;
 use crate::url::HostPort;
 use crate::wire::frame::{DEFAULT_MAX_MESSAGE_SIZE, encode};
 use crate::wire::messages::{self as proto, BaseCommand, PROTOCOL_VERSION, kind};
@@ -211,6 +214,11 @@ impl Machine {
 
     /// Calls `then` for all that wait for or use the connection.
     fn users(&mut self, id: ConnectionId, mut then: impl FnMut(&mut Self, Subject)) {
+        for consumer in self.consumers.keys().copied().collect::<Vec<_>>() {
+            if self.state(Subject::Consumer(consumer)).and_then(State::connection) == Some(id) {
+                then(self, Subject::Consumer(consumer));
+            }
+        }
         for at in 0..self.topics.len() {
             if self.topics[at].connection() == Some(id) {
                 then(self, Subject::Topic(super::TopicId(at)));
@@ -223,9 +231,9 @@ impl Machine {
         }
     }
 
-    /// A command has arrived. Commands this client does not know are skipped.
-    pub fn received(&mut self, now: Now, id: ConnectionId, command: BaseCommand) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+    /// Something has arrived: the broker lives. `false`: the connection is not known.
+    pub(super) fn hear(&mut self, now: Now, id: ConnectionId) -> bool {
+        let Some(connection) = self.connections.get_mut(&id) else { return false };
         connection.heard = now.at;
         connection.pinged = None;
         connection.vouched = None;
@@ -233,6 +241,15 @@ impl Machine {
             && self.connections.remove(&probe).is_some()
         {
             self.actions.push_back(Action::Disconnect { connection: probe });
+        }
+        true
+    }
+
+    /// A command has arrived; one with an entry behind it goes to [`Machine::delivered`]. Commands this client does not know are
+    /// skipped.
+    pub fn received(&mut self, now: Now, id: ConnectionId, command: BaseCommand) {
+        if !self.hear(now, id) {
+            return;
         }
         match command.kind {
             kind::SEND_RECEIPT => {
@@ -274,12 +291,37 @@ impl Machine {
             }
             kind::SUCCESS => {
                 if let Some(success) = command.success {
-                    self.close_answered(now, id, success.request_id);
+                    self.success(now, id, success.request_id);
                 }
             }
             kind::CLOSE_PRODUCER => {
                 if let Some(close) = command.close_producer {
                     self.producer_closed_by_broker(now, id, &close);
+                }
+            }
+            kind::ACK_RESPONSE => {
+                if let Some(answer) = command.ack_response {
+                    self.ack_answer(now, &answer);
+                }
+            }
+            kind::GET_LAST_MESSAGE_ID_RESPONSE => {
+                if let Some(answer) = command.last_message_id {
+                    self.last_message(now, &answer);
+                }
+            }
+            kind::CLOSE_CONSUMER => {
+                if let Some(close) = command.close_consumer {
+                    self.consumer_closed_by_broker(now, id, &close);
+                }
+            }
+            kind::ACTIVE_CONSUMER_CHANGE => {
+                if let Some(change) = command.active_consumer_change {
+                    self.news(ConsumerId(change.consumer_id), News::Active(change.is_active.unwrap_or(false)));
+                }
+            }
+            kind::REACHED_END_OF_TOPIC => {
+                if let Some(end) = command.reached_end_of_topic {
+                    self.news(ConsumerId(end.consumer_id), News::EndOfTopic);
                 }
             }
             kind::TOPIC_MIGRATED => {
@@ -334,12 +376,13 @@ impl Machine {
         let Ok(request) = u64::try_from(refusal.request_id) else { return };
         let Some(subject) = self.requests.remove(&request) else { return };
         match subject {
-            Subject::Producer(producer) if self.producer(producer).is_opening(request) => {
+            Subject::Consumer(consumer) => self.consumer_refused(now, consumer, request, refusal),
+            Subject::Producer(producer) if self.producer(producer).state.is_opening(request) => {
                 let doing = format!("opening a producer on `{}`", self.producer(producer).topic);
                 let error = error::refused(refusal.error, &refusal.message, &doing);
                 self.interrupt(now, producer, Some(error.into()), None);
             }
-            Subject::Producer(producer) if self.producer(producer).is_closing(request) => {
+            Subject::Producer(producer) if self.producer(producer).state.is_closing(request) => {
                 self.requests.insert(request, subject);
                 self.close_answered(now, id, request);
             }
@@ -348,6 +391,32 @@ impl Machine {
                 self.abandon(now, subject, error::refused(refusal.error, &refusal.message, "looking up the topic"));
             }
             _ => {}
+        }
+    }
+
+    fn success(&mut self, now: Now, id: ConnectionId, request: u64) {
+        match self.requests.get(&request) {
+            Some(Subject::Producer(_)) => self.close_answered(now, id, request),
+            Some(Subject::Consumer(consumer)) => {
+                let consumer = *consumer;
+                self.requests.remove(&request);
+                self.consumer_success(now, consumer, request);
+            }
+            Some(Subject::Topic(_)) | None => {}
+        }
+    }
+
+    fn consumer_refused(&mut self, now: Now, id: ConsumerId, request: u64, refusal: &proto::CommandError) {
+        let subject = Subject::Consumer(id);
+        match self.state(subject) {
+            Some(state) if state.is_opening(request) => {
+                let doing = format!("subscribing to `{}`", self.topic_name(subject));
+                self.abandon(now, subject, error::refused_consumer(refusal.error, &refusal.message, &doing));
+            }
+            Some(state) if state.request() == Some(request) => {
+                self.abandon(now, subject, error::refused_consumer(refusal.error, &refusal.message, "looking up the topic"));
+            }
+            _ => self.question_refused(now, id, request, refusal),
         }
     }
 

@@ -5,7 +5,7 @@
 use super::backoff::Backoff;
 use super::connection::Target;
 use super::producer::State;
-use super::{ConnectionId, Event, Machine, Now, ProducerId, Settings, Subject, TopicId, Trouble};
+use super::{ConnectionId, Event, Machine, Now, Settings, Subject, TopicId, Trouble};
 use crate::error::{self, code};
 use crate::topic::TopicName;
 use crate::url::{HostPort, ServiceUrl};
@@ -77,7 +77,7 @@ impl Machine {
         let ask = Ask { connection, request: None, deadline, authoritative, redirects };
         match subject {
             Subject::Topic(id) => self.topics[id.0].state = TopicState::Asking(ask),
-            Subject::Producer(id) => self.producer_mut(id).state = State::Asking(ask),
+            Subject::Producer(_) | Subject::Consumer(_) => self.set_state(subject, State::Asking(ask)),
         }
         self.proceed(now, subject);
     }
@@ -89,9 +89,15 @@ impl Machine {
                 TopicState::Asking(ask) => ask.clone(),
                 _ => return,
             },
-            Subject::Producer(id) => match &self.producer(id).state {
-                State::Asking(ask) => ask.clone(),
-                State::Reaching { .. } => return self.open_on_broker(now, id),
+            Subject::Producer(_) | Subject::Consumer(_) => match self.state(subject) {
+                Some(State::Asking(ask)) => ask.clone(),
+                Some(State::Reaching { connection, .. }) => {
+                    if self.connections.get(connection).is_some_and(super::Connection::is_ready) {
+                        let connection = *connection;
+                        self.open_on_broker(now, subject, connection);
+                    }
+                    return;
+                }
                 _ => return,
             },
         };
@@ -111,17 +117,14 @@ impl Machine {
                     proto::PartitionMetadata { topic: topic.name.to_string(), request_id, metadata_auto_creation_enabled: Some(create) };
                 BaseCommand { kind: kind::PARTITIONED_METADATA, partition_metadata: Some(question), ..BaseCommand::default() }
             }
-            Subject::Producer(id) => {
-                let listener = self.settings.listener_name.clone();
-                let authoritative = ask.authoritative;
-                let producer = self.producer_mut(id);
-                producer.state = State::Asking(Ask { request: Some(request_id), ..ask });
+            Subject::Producer(_) | Subject::Consumer(_) => {
                 let question = proto::Lookup {
-                    topic: producer.topic.to_string(),
+                    topic: self.topic_name(subject),
                     request_id,
-                    authoritative: Some(authoritative),
-                    advertised_listener_name: listener,
+                    authoritative: Some(ask.authoritative),
+                    advertised_listener_name: self.settings.listener_name.clone(),
                 };
+                self.set_state(subject, State::Asking(Ask { request: Some(request_id), ..ask }));
                 BaseCommand { kind: kind::LOOKUP, lookup: Some(question), ..BaseCommand::default() }
             }
         };
@@ -132,7 +135,7 @@ impl Machine {
     pub(super) fn awaits(&self, subject: Subject, request: u64) -> bool {
         let mine = match subject {
             Subject::Topic(id) => self.topics[id.0].request(),
-            Subject::Producer(id) => self.producer(id).request(),
+            Subject::Producer(_) | Subject::Consumer(_) => self.state(subject).and_then(State::request),
         };
         mine == Some(request)
     }
@@ -140,14 +143,133 @@ impl Machine {
     fn connection_of(&self, subject: Subject) -> Option<ConnectionId> {
         match subject {
             Subject::Topic(id) => self.topics[id.0].connection(),
-            Subject::Producer(id) => self.producer(id).connection(),
+            Subject::Producer(_) | Subject::Consumer(_) => self.state(subject).and_then(State::connection),
         }
+    }
+
+    /// Where a producer or consumer stands on its way to its broker; nothing for one that is gone.
+    pub(super) fn state(&self, subject: Subject) -> Option<&State> {
+        match subject {
+            Subject::Producer(id) => Some(&self.producer(id).state),
+            Subject::Consumer(id) => self.consumers.get(&id).map(|consumer| &consumer.state),
+            Subject::Topic(_) => None,
+        }
+    }
+
+    pub(super) fn set_state(&mut self, subject: Subject, state: State) {
+        match subject {
+            Subject::Producer(id) => self.producer_mut(id).state = state,
+            Subject::Consumer(id) => {
+                if let Some(consumer) = self.consumers.get_mut(&id) {
+                    consumer.state = state;
+                }
+            }
+            Subject::Topic(_) => {}
+        }
+    }
+
+    /// The topic that a subject is about; nothing for a consumer that is gone.
+    pub fn topic_of_subject(&self, subject: Subject) -> Option<&TopicName> {
+        match subject {
+            Subject::Producer(id) => Some(&self.producer(id).topic),
+            Subject::Topic(id) => Some(&self.topics[id.0].name),
+            Subject::Consumer(id) => self.consumers.get(&id).map(|consumer| &consumer.topic),
+        }
+    }
+
+    /// The name of the topic, for messages.
+    pub(super) fn topic_name(&self, subject: Subject) -> String {
+        self.topic_of_subject(subject).map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Goes to the broker of a topic; `assigned`: the broker before named it.
+    pub(super) fn reach_broker(&mut self, now: Now, subject: Subject, target: Target, assigned: bool) {
+        let connection = self.reach(now, target);
+        let deadline = now.at + self.settings.request_deadline;
+        self.wake_at(deadline);
+        self.set_state(subject, State::Reaching { connection, deadline, assigned });
+        self.proceed(now, subject);
+    }
+
+    fn open_on_broker(&mut self, now: Now, subject: Subject, connection: ConnectionId) {
+        let request = self.request(subject);
+        let deadline = now.at + self.settings.request_deadline;
+        self.wake_at(deadline);
+        self.set_state(subject, State::Opening { connection, request, deadline: Some(deadline) });
+        match subject {
+            Subject::Producer(id) => self.open_producer(connection, request, id),
+            Subject::Consumer(id) => self.open_consumer(connection, request, id),
+            Subject::Topic(_) => {}
+        }
+    }
+
+    /// Begins again: at the broker that was assigned, at once after one that was assigned and is not there, or after a delay.
+    pub(super) fn begin_again(&mut self, now: Now, subject: Subject, before: &State, assigned: Option<Target>) {
+        match (assigned, before) {
+            (Some(target), _) => self.reach_broker(now, subject, target, true),
+            // The broker that was assigned is not there (yet): ask.
+            (None, State::Reaching { assigned: true, .. }) => self.ask(now, subject),
+            (None, _) => {
+                let Self { producers, consumers, random, .. } = self;
+                let backoff = match subject {
+                    Subject::Producer(id) => Some(&mut producers[super::index(id)].backoff),
+                    Subject::Consumer(id) => consumers.get_mut(&id).map(|consumer| &mut consumer.backoff),
+                    Subject::Topic(_) => None,
+                };
+                let Some(delay) = backoff.map(|backoff| backoff.delay(random)) else { return };
+                self.set_state(subject, State::Waiting(now.at + delay));
+                self.wake_at(now.at + delay);
+            }
+        }
+    }
+
+    /// Asks, or gives up what has taken too long, on a producer's or consumer's way to its broker.
+    pub(super) fn tick_way(&mut self, now: Now, subject: Subject) {
+        let Some(state) = self.state(subject) else { return };
+        let (deadline, doing) = match state {
+            State::Waiting(until) if now.at >= *until => return self.ask(now, subject),
+            State::Waiting(until) => {
+                let until = *until;
+                return self.wake_at(until);
+            }
+            State::Asking(ask) => (ask.deadline, "looking up the broker of"),
+            State::Reaching { deadline, .. } => (*deadline, "reaching the broker of"),
+            State::Opening { deadline: Some(deadline), .. } => match subject {
+                Subject::Consumer(_) => (*deadline, "subscribing to"),
+                Subject::Producer(_) | Subject::Topic(_) => (*deadline, "opening a producer on"),
+            },
+            State::Closing { deadline, .. } => (*deadline, "closing a producer on"),
+            State::Opening { deadline: None, .. } | State::Ready(_) | State::Resting | State::Closed => return,
+        };
+        if now.at < deadline {
+            return self.wake_at(deadline);
+        }
+        let error = Error::transient(format!("{doing} `{}`: no answer in time", self.topic_name(subject)));
+        match (state, subject) {
+            // It may have been opened all the same.
+            (State::Opening { connection, .. }, Subject::Producer(id)) => {
+                let connection = *connection;
+                return self.close_and_retry(now, connection, id, error);
+            }
+            (State::Opening { connection, .. }, Subject::Consumer(id)) => {
+                let connection = *connection;
+                self.close_consumer_on_wire(connection, id);
+            }
+            // Whether it is closed is only known once its connection is.
+            (State::Closing { connection, .. }, _) => {
+                let connection = *connection;
+                return self.drop_connection(now, connection, error);
+            }
+            _ => {}
+        }
+        self.abandon(now, subject, error);
     }
 
     /// The subject's attempt failed: say so, wait, begin again.
     pub(super) fn abandon(&mut self, now: Now, subject: Subject, trouble: impl Into<Trouble>) {
         match subject {
             Subject::Producer(id) => self.interrupt(now, id, Some(trouble.into()), None),
+            Subject::Consumer(id) => self.interrupt_consumer(now, id, Some(trouble.into()), None),
             Subject::Topic(id) => {
                 if let Some(request) = self.topics[id.0].request() {
                     self.requests.remove(&request);
@@ -201,14 +323,12 @@ impl Machine {
     }
 
     pub(super) fn lookup_answer(&mut self, now: Now, connection: ConnectionId, answer: &proto::LookupResponse) {
-        let Some(Subject::Producer(id)) = self.requests.remove(&answer.request_id) else { return };
-        let subject = Subject::Producer(id);
-        let producer = self.producer(id);
-        let ask = match &producer.state {
-            State::Asking(ask) if ask.request == Some(answer.request_id) => ask.clone(),
+        let Some(subject) = self.requests.remove(&answer.request_id) else { return };
+        let ask = match self.state(subject) {
+            Some(State::Asking(ask)) if ask.request == Some(answer.request_id) => ask.clone(),
             _ => return,
         };
-        let doing = format!("looking up the broker of `{}`", producer.topic);
+        let doing = format!("looking up the broker of `{}`", self.topic_name(subject));
         let url = if self.settings.service.tls { &answer.broker_service_url_tls } else { &answer.broker_service_url };
         let broker = url.as_deref().filter(|url| !url.is_empty()).map(broker_address);
         match (answer.response, broker) {
@@ -226,7 +346,7 @@ impl Machine {
                 } else {
                     Target::direct(broker)
                 };
-                self.reach_broker(now, id, target);
+                self.reach_broker(now, subject, target, false);
             }
             (Some(0 | 1), Some(Err(error))) => self.abandon(now, subject, Error::transient(format!("{doing}: {error}"))),
             (Some(0 | 1), None) => {
@@ -245,7 +365,9 @@ impl Machine {
 
     fn lookup_failed(&mut self, now: Now, subject: Subject, connection: ConnectionId, code: i32, error: Error) {
         // A broker that is not ready is left for another of the service's hosts, unless it serves producers.
-        let serving = self.producers.iter().any(|producer| producer.is_ready() && producer.connection() == Some(connection));
+        let serves = |state: &State| matches!(state, State::Ready(mine) if *mine == connection);
+        let serving = self.producers.iter().any(|producer| serves(&producer.state))
+            || self.consumers.values().any(|consumer| serves(&consumer.state));
         if code == code::SERVICE_NOT_READY && self.settings.service.hosts.len() > 1 {
             self.service_at = (self.service_at + 1) % self.settings.service.hosts.len();
         }
@@ -289,11 +411,11 @@ impl Machine {
         }
     }
 
-    /// The target for a broker that was assigned to a producer which was served by `before`.
-    pub(super) fn assigned_target(&self, id: ProducerId, close: &proto::CloseProducer) -> Option<Target> {
-        let url = if self.settings.service.tls { &close.assigned_broker_url_tls } else { &close.assigned_broker_url };
-        let broker = broker_address(url.as_deref().filter(|url| !url.is_empty())?).ok()?;
-        let before = self.producer(id).connection().and_then(|id| self.connections.get(&id))?;
+    /// The target for the broker that the one before has named, by its two addresses.
+    pub(super) fn assigned_target(&self, before: ConnectionId, url: Option<&str>, url_tls: Option<&str>) -> Option<Target> {
+        let url = if self.settings.service.tls { url_tls } else { url };
+        let broker = broker_address(url.filter(|url| !url.is_empty())?).ok()?;
+        let before = self.connections.get(&before)?;
         match &before.target.logical {
             Some(_) => Some(Target { physical: before.target.physical.clone(), logical: Some(broker) }),
             None => Some(Target::direct(broker)),

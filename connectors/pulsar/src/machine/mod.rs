@@ -9,22 +9,36 @@
 //! stored. Sends have no timeout. What it never does: decide what becomes of a record that cannot be stored (see
 //! [`Event::Refused`]).
 
+mod acking;
 mod backoff;
+mod chunks;
 mod connection;
+mod consumer;
+mod delivery;
 mod duty;
 mod entry;
+mod flow;
 mod lookup;
 mod named;
 mod producer;
+mod questions;
+mod read_back;
 mod receipts;
 mod sending;
+mod subscription;
+mod unacked;
 
 pub(crate) use connection::WINDOW_FRAMES;
+pub use consumer::News;
 pub use duty::Duty;
 pub use entry::Charge;
+pub(crate) use flow::MESSAGE_COST;
 pub use named::{Account, Naming, Withdrawn};
+pub use read_back::{ReadBack, ReadBackId, ReadFrom};
+pub use subscription::{Start, Subscription, SubscriptionType};
 
 use crate::facts::Facts;
+use crate::message::ConsumerId;
 use crate::topic::TopicName;
 use crate::url::{HostPort, ServiceUrl};
 use crate::wire::compression::Compression;
@@ -32,6 +46,7 @@ use crate::wire::entry::Encoder;
 use bytes::Bytes;
 use connection::Connection;
 use connector_sdk::{AckHandle, Error, PartitionId, Record};
+use consumer::Consumer;
 use lookup::Topic;
 use producer::Producer;
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -215,6 +230,20 @@ pub enum Event {
     },
     /// A record that cannot be stored: its fate is the owner's to decide, its charge is the owner's to free.
     Refused(Box<Refused>),
+    /// What a consumer has to tell.
+    Consumer {
+        /// Which one.
+        consumer: ConsumerId,
+        /// What.
+        news: News,
+    },
+    /// The end of a [`Machine::read_back`].
+    ReadBack {
+        /// Which one.
+        id: ReadBackId,
+        /// What was found, or why it cannot be read: a configuration or authentication error says that reading is not allowed.
+        outcome: Result<ReadBack, Error>,
+    },
 }
 
 /// A record that cannot be stored.
@@ -241,6 +270,8 @@ pub enum Subject {
     Topic(TopicId),
     /// A producer on its way to being open, or open.
     Producer(ProducerId),
+    /// A consumer on its way to being subscribed, or subscribed.
+    Consumer(ConsumerId),
 }
 
 /// What went wrong with an attempt.
@@ -274,6 +305,9 @@ pub struct Machine {
     unused: Vec<ProducerId>,
     /// Topics whose broker was seen to keep numbers.
     proven: HashSet<TopicName>,
+    /// Those that are not closed.
+    consumers: BTreeMap<ConsumerId, Consumer>,
+    next_consumer: u64,
     /// Which of the service's hosts the next lookup connection goes to.
     service_at: usize,
     actions: VecDeque<Action>,
@@ -306,6 +340,8 @@ impl Machine {
             producers: Vec::new(),
             unused: Vec::new(),
             proven: HashSet::new(),
+            consumers: BTreeMap::new(),
+            next_consumer: 0,
             service_at,
             actions: VecDeque::new(),
             freed: Charge::default(),
@@ -421,10 +457,14 @@ impl Machine {
         self.tick_connections(now);
         self.tick_topics(now);
         self.tick_producers(now);
+        self.tick_consumers(now);
     }
 
-    /// Ends everything: producers are closed on the wire, unresolved records are given back.
+    /// Ends everything: producers and consumers are closed on the wire, unresolved records are given back.
     pub fn shut_down(&mut self) {
+        for id in self.consumers.keys().copied().collect::<Vec<_>>() {
+            self.close_consumer(id);
+        }
         for at in 0..self.producers.len() {
             self.shut_down_producer(ProducerId(at as u64));
         }
@@ -465,6 +505,10 @@ fn index(id: ProducerId) -> usize {
     usize::try_from(id.0).expect("a producer's number is an index")
 }
 
+#[cfg(test)]
+mod consumer_model;
+#[cfg(test)]
+mod read_back_tests;
 #[cfg(test)]
 #[path = "machine_tests.rs"]
 mod tests;

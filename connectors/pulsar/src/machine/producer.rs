@@ -46,6 +46,38 @@ pub(super) enum After {
     End,
 }
 
+impl State {
+    pub(super) fn connection(&self) -> Option<ConnectionId> {
+        match self {
+            Self::Asking(ask) => Some(ask.connection),
+            Self::Reaching { connection, .. }
+            | Self::Opening { connection, .. }
+            | Self::Ready(connection)
+            | Self::Closing { connection, .. } => Some(*connection),
+            Self::Waiting(_) | Self::Resting | Self::Closed => None,
+        }
+    }
+
+    /// The request whose answer is waited for.
+    pub(super) fn request(&self) -> Option<u64> {
+        match self {
+            Self::Asking(ask) => ask.request,
+            Self::Opening { request, .. } | Self::Closing { request, .. } => Some(*request),
+            _ => None,
+        }
+    }
+
+    /// Whether the answer to this request opens it.
+    pub(super) fn is_opening(&self, request: u64) -> bool {
+        matches!(self, Self::Opening { request: mine, .. } if *mine == request)
+    }
+
+    /// Whether the answer to this request says that it is closed.
+    pub(super) fn is_closing(&self, request: u64) -> bool {
+        matches!(self, Self::Closing { request: mine, .. } if *mine == request)
+    }
+}
+
 pub(super) struct Producer {
     pub(super) topic: TopicName,
     pub(super) state: State,
@@ -116,37 +148,11 @@ impl Producer {
     }
 
     pub(super) fn connection(&self) -> Option<ConnectionId> {
-        match &self.state {
-            State::Asking(ask) => Some(ask.connection),
-            State::Reaching { connection, .. }
-            | State::Opening { connection, .. }
-            | State::Ready(connection)
-            | State::Closing { connection, .. } => Some(*connection),
-            State::Waiting(_) | State::Resting | State::Closed => None,
-        }
+        self.state.connection()
     }
 
     pub(super) fn is_ready(&self) -> bool {
         matches!(self.state, State::Ready(_))
-    }
-
-    /// Whether it waits for the answer to this request to open it.
-    pub(super) fn is_opening(&self, request: u64) -> bool {
-        matches!(self.state, State::Opening { request: mine, .. } if mine == request)
-    }
-
-    /// Whether it waits for the answer to this request to close it.
-    pub(super) fn is_closing(&self, request: u64) -> bool {
-        matches!(self.state, State::Closing { request: mine, .. } if mine == request)
-    }
-
-    /// The request whose answer it waits for.
-    pub(super) fn request(&self) -> Option<u64> {
-        match &self.state {
-            State::Asking(ask) => ask.request,
-            State::Opening { request, .. } | State::Closing { request, .. } => Some(*request),
-            _ => None,
-        }
     }
 
     pub(super) fn append(
@@ -199,30 +205,10 @@ impl Producer {
 }
 
 impl Machine {
-    pub(super) fn reach_broker(&mut self, now: Now, id: ProducerId, target: Target) {
-        self.reach_for(now, id, target, false);
-    }
-
-    fn reach_for(&mut self, now: Now, id: ProducerId, target: Target, assigned: bool) {
-        let connection = self.reach(now, target);
-        let deadline = now.at + self.settings.request_deadline;
-        self.wake_at(deadline);
-        self.producer_mut(id).state = State::Reaching { connection, deadline, assigned };
-        self.open_on_broker(now, id);
-    }
-
-    pub(super) fn open_on_broker(&mut self, now: Now, id: ProducerId) {
-        let State::Reaching { connection, .. } = self.producer(id).state else { return };
-        if !self.connections.get(&connection).is_some_and(super::Connection::is_ready) {
-            return;
-        }
-        let request_id = self.request(Subject::Producer(id));
-        let deadline = now.at + self.settings.request_deadline;
-        self.wake_at(deadline);
+    pub(super) fn open_producer(&mut self, connection: ConnectionId, request_id: u64, id: ProducerId) {
         let properties = &self.settings.producer_properties;
         let metadata = properties.iter().map(|(key, value)| KeyValue { key: key.clone(), value: value.clone() }).collect();
         let producer = self.producer_mut(id);
-        producer.state = State::Opening { connection, request: request_id, deadline: Some(deadline) };
         let open = proto::OpenProducer {
             topic: producer.topic.to_string(),
             producer_id: id.0,
@@ -289,7 +275,7 @@ impl Machine {
         if !served {
             return;
         }
-        let target = self.assigned_target(id, close);
+        let target = self.assigned_target(connection, close.assigned_broker_url.as_deref(), close.assigned_broker_url_tls.as_deref());
         self.interrupt(now, id, None, target);
     }
 
@@ -306,12 +292,10 @@ impl Machine {
             }
             _ => {}
         }
-        let unanswered = producer.request();
-        let retry_at_once = matches!(producer.state, State::Reaching { assigned: true, .. });
         producer.on_wire = 0;
         producer.blocked = false;
-        producer.state = State::Waiting(now.at);
-        if let Some(request) = unanswered {
+        let before = std::mem::replace(&mut producer.state, State::Waiting(now.at));
+        if let Some(request) = before.request() {
             self.requests.remove(&request);
         }
         if let Some(trouble) = trouble {
@@ -321,55 +305,19 @@ impl Machine {
         if !self.settings.resend {
             self.drop_lost(id);
         }
-        match assigned {
-            Some(target) => self.reach_for(now, id, target, true),
-            // The broker that was assigned is not there (yet): ask.
-            None if retry_at_once => self.ask(now, Subject::Producer(id)),
-            None => {
-                let delay = self.producers[super::index(id)].backoff.delay(&mut self.random);
-                self.producer_mut(id).state = State::Waiting(now.at + delay);
-                self.wake_at(now.at + delay);
-            }
-        }
+        self.begin_again(now, Subject::Producer(id), &before, assigned);
     }
 
     pub(super) fn tick_producers(&mut self, now: Now) {
         for at in 0..self.producers.len() {
             let id = ProducerId(at as u64);
-            self.tick_producer(now, id);
+            self.tick_way(now, Subject::Producer(id));
             let producer = self.producer(id);
             match producer.due {
                 Some(due) if now.at >= due => self.send(now, id),
                 Some(due) => self.wake_at(due),
                 None => {}
             }
-        }
-    }
-
-    fn tick_producer(&mut self, now: Now, id: ProducerId) {
-        let producer = self.producer(id);
-        let (deadline, doing) = match &producer.state {
-            State::Waiting(until) if now.at >= *until => return self.ask(now, Subject::Producer(id)),
-            State::Waiting(until) => {
-                let until = *until;
-                return self.wake_at(until);
-            }
-            State::Asking(ask) => (ask.deadline, "looking up the broker of"),
-            State::Reaching { deadline, .. } => (*deadline, "reaching the broker of"),
-            State::Opening { deadline: Some(deadline), .. } => (*deadline, "opening a producer on"),
-            State::Closing { deadline, .. } => (*deadline, "closing a producer on"),
-            State::Opening { deadline: None, .. } | State::Ready(_) | State::Resting | State::Closed => return,
-        };
-        if now.at < deadline {
-            return self.wake_at(deadline);
-        }
-        let error = Error::transient(format!("{doing} `{}`: no answer in time", producer.topic));
-        match producer.state {
-            // It may have been opened all the same.
-            State::Opening { connection, .. } => self.close_and_retry(now, connection, id, error),
-            // Whether it is closed is only known once its connection is.
-            State::Closing { connection, .. } => self.drop_connection(now, connection, error),
-            _ => self.interrupt(now, id, Some(error.into()), None),
         }
     }
 
@@ -410,7 +358,7 @@ impl Machine {
     fn closed(&mut self, now: Now, id: ProducerId, after: After, connection: Option<ConnectionId>) {
         let target = connection.and_then(|connection| self.connections.get(&connection)).map(|connection| connection.target.clone());
         match (after, target) {
-            (After::Here, Some(target)) => self.reach_broker(now, id, target),
+            (After::Here, Some(target)) => self.reach_broker(now, Subject::Producer(id), target, false),
             (After::Here, None) => self.ask(now, Subject::Producer(id)),
             (After::Wait(until), _) => {
                 self.producer_mut(id).state = State::Waiting(until);

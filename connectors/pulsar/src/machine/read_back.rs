@@ -1,0 +1,294 @@
+//! Reading a topic back for what one producer has stored in it: the sequence ids of its messages in a range that ends with the
+//! last message there was when the reading began.
+//!
+//! It reads by a subscription of its own that is not durable, and acknowledges nothing. Interruptions continue behind the last
+//! entry that was read. The range counts as whole only if that can be seen: it begins with the entry asked for (by time: the
+//! topic's first message is not younger than the time asked for), and no entry is missing inside a ledger or at its beginning.
+//! What cannot be seen is an end of a ledger that was skipped while it was read; anything else that is not known counts as gone.
+
+use super::consumer::Consumer;
+use super::flow::Flow;
+use super::questions::Seek;
+use super::subscription::{Start, Subscription};
+use super::{Event, Machine, Now, Trouble};
+use crate::message::ConsumerId;
+use crate::topic::TopicName;
+use crate::wire::frame::FrameError;
+use crate::wire::messages::MessageMetadata;
+use crate::wire::unpack;
+use bytes::Bytes;
+use connector_sdk::{Error, ErrorKind, MessageId};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Bytes that the broker may send ahead.
+const BUDGET: usize = 4 << 20;
+/// After this long without an entry the broker is asked where it stands.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// One reading back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReadBackId(pub u64);
+
+/// Where a reading back begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// With this entry, which was stored.
+    Message(MessageId),
+    /// With the first message published at this time (milliseconds since the epoch) or later.
+    Time(u64),
+    /// With the first message there is.
+    Earliest,
+}
+
+/// What was read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadBack {
+    /// The sequence ids of the producer's messages, sorted, each once.
+    pub found: Vec<u64>,
+    /// Whether the range asked for was there as a whole; `false`: some of it is gone, or that cannot be excluded.
+    pub begins_at_or_before: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// By time: is the first message there is older?
+    FirstLook,
+    Reading,
+}
+
+/// An entry's metadata and payload, or what is wrong with them.
+type Opened = Result<(MessageMetadata, Bytes), FrameError>;
+
+/// A reading's state.
+#[derive(Debug)]
+pub(super) struct Reading {
+    name: String,
+    from: ReadFrom,
+    stage: Stage,
+    /// Whether the end was asked for.
+    ended: bool,
+    /// The last entry as of opening.
+    end: Option<MessageId>,
+    /// The last entry read in order.
+    at: Option<MessageId>,
+    found: Vec<u64>,
+    whole: bool,
+    /// When something was last heard of the entries.
+    heard: Option<Instant>,
+    /// The broker was asked and nothing came since.
+    asked: bool,
+}
+
+impl Reading {
+    /// What the broker may send.
+    pub(super) fn grant(&mut self, now: Now, flow: &mut Flow) -> Option<u32> {
+        if !self.ended {
+            return None;
+        }
+        if self.heard.is_none() {
+            self.heard = Some(now.at);
+        }
+        flow.grant()
+    }
+
+    /// When the broker is asked where it stands.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.heard.map(|heard| heard + PATIENCE)
+    }
+
+    pub(super) fn resubscribed(&mut self) {
+        self.heard = None;
+        self.asked = false;
+    }
+
+    /// Whether nothing is missing between the entry read last and this one, as far as that can be seen.
+    fn follows(&self, id: MessageId) -> bool {
+        match (self.at, self.from) {
+            (Some(at), _) if id.ledger == at.ledger => id.entry == at.entry + 1,
+            (Some(_), _) => id.entry == 0,
+            (None, ReadFrom::Message(from)) => id == from,
+            (None, ReadFrom::Time(_) | ReadFrom::Earliest) => true,
+        }
+    }
+
+    /// Takes the ids out of an entry.
+    fn collect(&mut self, metadata: &MessageMetadata, payload: Bytes) -> Result<(), Unreadable> {
+        if metadata.producer_name != self.name {
+            return Ok(());
+        }
+        let first = metadata.sequence_id;
+        let Some(count) = metadata.num_messages_in_batch else {
+            // Of a message in chunks the last one makes it whole.
+            let whole = metadata.num_chunks_from_msg.is_none_or(|chunks| metadata.chunk_id.unwrap_or(0) + 1 >= chunks);
+            self.found.extend(u64::try_from(first).ok().filter(|_| whole));
+            return Ok(());
+        };
+        if !metadata.encryption_keys.is_empty() {
+            // As many ids as messages between the lowest and the highest: then it is these.
+            let highest = metadata.highest_sequence_id.unwrap_or(first);
+            if highest - first + 1 != i64::from(count) {
+                return Err(Unreadable::Encrypted);
+            }
+            self.found.extend((first..=highest).filter_map(|id| u64::try_from(id).ok()));
+            return Ok(());
+        }
+        let payload = unpack::inflate(metadata, payload).map_err(Unreadable::Damaged)?;
+        for (single, index) in unpack::batched(payload, count).zip(0..) {
+            let (single, _) = single.map_err(Unreadable::Damaged)?;
+            self.found.extend(u64::try_from(single.sequence_id.unwrap_or(first + index)).ok());
+        }
+        Ok(())
+    }
+}
+
+enum Unreadable {
+    Encrypted,
+    Damaged(FrameError),
+}
+
+impl Machine {
+    /// Reads back which sequence ids `name` has stored in a topic (one that is not partitioned, or one partition), from a place to
+    /// the end as of now; the answer is [`Event::ReadBack`]. It waits for a cluster that cannot be reached, saying so by
+    /// [`Event::Trouble`].
+    pub fn read_back(&mut self, now: Now, topic: TopicName, from: ReadFrom, name: String) -> ReadBackId {
+        let (start, stage) = match from {
+            ReadFrom::Message(id) => (Start::Message { id, index: None, inclusive: true }, Stage::Reading),
+            ReadFrom::Time(_) => (Start::Earliest, Stage::FirstLook),
+            ReadFrom::Earliest => (Start::Earliest, Stage::Reading),
+        };
+        let subscription = Subscription {
+            durable: false,
+            start,
+            create_topic: false,
+            budget: BUDGET,
+            ..Subscription::new(format!("read-back-{:016x}", self.random.u64(..)))
+        };
+        let mut consumer = Consumer::new(topic, Arc::new(subscription), &self.settings);
+        consumer.last = Some(super::questions::Question::default());
+        consumer.reading = Some(Box::new(Reading {
+            name,
+            from,
+            stage,
+            ended: false,
+            end: None,
+            at: None,
+            found: Vec::new(),
+            whole: true,
+            heard: None,
+            asked: false,
+        }));
+        ReadBackId(self.add_consumer(now, consumer).0)
+    }
+
+    /// The answer to where the topic ends, and where the broker's cursor stands.
+    pub(super) fn read_back_end(&mut self, now: Now, id: ConsumerId, last: Option<MessageId>, cursor: Option<MessageId>) {
+        let Some(consumer) = self.consumers.get_mut(&id) else { return };
+        let Some(reading) = &mut consumer.reading else { return };
+        if !std::mem::replace(&mut reading.ended, true) {
+            reading.end = last;
+            let from_is_there = match reading.from {
+                ReadFrom::Message(from) => last.is_some_and(|last| from <= last),
+                // An empty topic may be new, or trimmed.
+                ReadFrom::Time(_) => last.is_some(),
+                ReadFrom::Earliest => true,
+            };
+            reading.whole = from_is_there;
+            if last.is_none() || !from_is_there {
+                return self.end_reading(id);
+            }
+        } else if cursor.is_some_and(|cursor| Some(cursor) >= reading.end) || last < reading.end {
+            // Where the cursor was sought there is nothing behind; else somebody moved it, or deleted what was to be read.
+            let sought = reading.at.is_none() && reading.stage == Stage::Reading && matches!(reading.from, ReadFrom::Time(_));
+            reading.whole &= sought && last >= reading.end;
+            return self.end_reading(id);
+        }
+        self.drive(now, id);
+    }
+
+    /// An entry of the range.
+    pub(super) fn read_back_entry(&mut self, now: Now, id: ConsumerId, message: MessageId, opened: Opened) {
+        let Some(consumer) = self.consumers.get_mut(&id) else { return };
+        let topic = &consumer.topic;
+        let Some(reading) = &mut consumer.reading else { return };
+        if !reading.ended || reading.at.is_some_and(|at| message <= at) {
+            return;
+        }
+        reading.heard = Some(now.at);
+        reading.asked = false;
+        let (metadata, read) = match opened {
+            Ok((metadata, payload)) => {
+                let read = reading.collect(&metadata, payload);
+                (metadata, read)
+            }
+            Err(damage) => (MessageMetadata::default(), Err(Unreadable::Damaged(damage))),
+        };
+        match read {
+            Ok(()) => {}
+            Err(Unreadable::Encrypted) => {
+                let error = Error::new(
+                    ErrorKind::Data,
+                    format!("reading `{topic}` back: the sequence ids inside the encrypted batch {message} cannot be read"),
+                )
+                .with_hint("the ids in it have gaps, and only their lowest and highest are in clear");
+                return self.end_read_back(id, Err(error));
+            }
+            Err(Unreadable::Damaged(damage)) => {
+                // Perhaps on its way: it is read again.
+                let error = Error::transient(format!("reading `{topic}` back: entry {message}: {damage}"));
+                return self.interrupt_consumer(now, id, Some(Trouble::from(error)), None);
+            }
+        }
+        reading.whole &= reading.follows(message);
+        if reading.stage == Stage::FirstLook
+            && let ReadFrom::Time(time) = reading.from
+        {
+            reading.stage = Stage::Reading;
+            // The first message is younger: what was before it, if anything, is gone; all that is left is to be read.
+            reading.whole &= metadata.publish_time <= time;
+            if reading.whole && Some(message) < reading.end {
+                consumer.start = Start::Time(time);
+                consumer.seek = Some(Seek::new(consumer.start, false));
+                // Behind the seek nothing may be left to read: then the cursor says so.
+                consumer.last = Some(super::questions::Question::default());
+                return self.drive(now, id);
+            }
+        }
+        reading.at = Some(message);
+        consumer.start = Start::Message { id: message, index: None, inclusive: false };
+        if Some(message) >= reading.end {
+            return self.end_reading(id);
+        }
+        self.grant(now, id);
+    }
+
+    /// Entries that do not come: does the broker still mean to send them?
+    pub(super) fn tick_read_back(&mut self, now: Now, id: ConsumerId) {
+        let Some(consumer) = self.consumers.get_mut(&id) else { return };
+        let Some(reading) = &mut consumer.reading else { return };
+        let Some(deadline) = reading.deadline() else { return };
+        if now.at < deadline {
+            return self.wake_at(deadline);
+        }
+        reading.heard = Some(now.at);
+        if std::mem::replace(&mut reading.asked, true) {
+            let error = Error::transient(format!("reading `{}` back: the broker sends nothing", consumer.topic));
+            return self.interrupt_consumer(now, id, Some(error.into()), None);
+        }
+        self.ask_last(now, id);
+    }
+
+    fn end_reading(&mut self, id: ConsumerId) {
+        let Some(reading) = self.consumers.get_mut(&id).and_then(|consumer| consumer.reading.as_deref_mut()) else { return };
+        let mut found = std::mem::take(&mut reading.found);
+        found.sort_unstable();
+        found.dedup();
+        let read = ReadBack { found, begins_at_or_before: reading.whole };
+        self.end_read_back(id, Ok(read));
+    }
+
+    pub(super) fn end_read_back(&mut self, id: ConsumerId, outcome: Result<ReadBack, Error>) {
+        self.close_consumer(id);
+        self.event(Event::ReadBack { id: ReadBackId(id.0), outcome });
+    }
+}
