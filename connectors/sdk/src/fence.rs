@@ -49,16 +49,20 @@ impl Fence {
         self.0.changed.notify_waiters();
     }
 
-    /// Whether it is down.
+    /// Whether it is down. Whoever finds that it has expired brings it down for good: a renewal that is answered later does not
+    /// raise it again.
     pub fn has_fallen(&self) -> bool {
-        self.0.fallen.load(Ordering::Acquire) || self.has_expired() || self.0.outer.as_ref().is_some_and(Self::has_fallen)
+        if self.0.fallen.load(Ordering::Acquire) || self.0.outer.as_ref().is_some_and(Self::has_fallen) {
+            return true;
+        }
+        let expired = self.0.expiry.as_ref().is_some_and(|(clock, expiry)| clock.millis() >= expiry.load(Ordering::Acquire));
+        if expired {
+            self.fall();
+        }
+        expired
     }
 
-    fn has_expired(&self) -> bool {
-        self.0.expiry.as_ref().is_some_and(|(clock, expiry)| clock.millis() >= expiry.load(Ordering::Acquire))
-    }
-
-    /// Waits until it is down.
+    /// Waits until it is down. An expiry wakes nobody by itself: whoever asks whether it has fallen does.
     pub async fn fallen(&self) {
         match &self.0.outer {
             None => self.itself_fallen().await,
@@ -92,6 +96,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::Fence;
     use crate::Clock;
+    use futures_util::FutureExt;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -111,6 +116,9 @@ mod tests {
         assert!(!inner.has_fallen(), "renewed");
         time.store(250, Ordering::Relaxed);
         assert!(inner.has_fallen() && fence.has_fallen());
+        fence.expires_at(900);
+        assert!(inner.has_fallen(), "once down, it never stands again");
+        assert!(inner.fallen().now_or_never().is_some(), "and who waits for it has heard");
     }
 
     #[tokio::test]
