@@ -115,6 +115,7 @@ impl KinesisSource {
             runner: Arc::new(Runner(Arc::new(shards))),
             identity: context.identity.clone(),
             clock: context.clock.clone(),
+            uptime: context.uptime.clone(),
             random: context.random.clone(),
             facts: facts.clone(),
             failures: context.failures.clone(),
@@ -125,6 +126,7 @@ impl KinesisSource {
             initial_position: settings.initial_position,
             leases: settings.leases.clone(),
             topic: context.destination.clone(),
+            guarantee: context.guarantee,
         };
         // A fan-out consumer becomes active while the lease table is made ready: both take AWS seconds. The first refusal ends both,
         // and no lease is taken before both are there.
@@ -258,13 +260,15 @@ impl SourceWatch for Watch {
     fn status(&self) -> SourceStatus {
         let views = self.board.views();
         let (losses, _) = self.board.losses();
+        let waiting_for = views.iter().find_map(|(_, view)| view.waiting_for.clone());
         SourceStatus {
             partitions_held: self.coordinator.leases_held() as u64,
             millis_behind: views.iter().filter_map(|(_, view)| view.millis_behind).max(),
             beyond_checkpoint: self.board.beyond_checkpoint(),
             parked: views.into_iter().filter_map(|(_, view)| view.parked).collect(),
-            waiting_for: self.coordinator.waiting_for(),
+            waiting_for: self.coordinator.waiting_for().or(waiting_for),
             losses,
+            doubles: self.board.doubles(),
         }
     }
 

@@ -64,6 +64,8 @@ pub struct SourceStatus {
     pub waiting_for: Option<String>,
     /// Records found expired before they were read, in sentences with the span.
     pub losses: Vec<String>,
+    /// With EFFECTIVELY_ONCE: what may be stored twice all the same, in sentences with the range.
+    pub doubles: Vec<String>,
 }
 
 /// A partition that stands still at one record.

@@ -25,7 +25,7 @@ use crate::lease::LeaseTable;
 use crate::metrics::Facts;
 use crate::port::StreamApi;
 use bytestring::ByteString;
-use connector_sdk::{Clock, Error, ErrorKind, Failures, Identity, Random, Task};
+use connector_sdk::{Clock, Error, ErrorKind, Failures, Guarantee, Identity, Random, Task};
 use driver::Driver;
 use keeper::Keeper;
 use std::sync::Arc;
@@ -49,6 +49,8 @@ pub struct CoordinatorDeps {
     pub identity: Identity,
     /// The wall clock.
     pub clock: Clock,
+    /// The clock that counts suspended time.
+    pub uptime: Clock,
     /// Randomness.
     pub random: Random,
     /// Where measurements go.
@@ -70,6 +72,8 @@ pub struct CoordinatorSettings {
     pub leases: LeaseSettings,
     /// The full name of the topic the records go to.
     pub topic: ByteString,
+    /// What is promised about them.
+    pub guarantee: Guarantee,
 }
 
 /// A coordinator that has looked at everything and holds nothing yet.

@@ -39,6 +39,8 @@ impl Driver {
             failover: settings.leases.failover_time,
             initial_position: settings.initial_position,
             write_prefix: deps.random.name(WRITE_PREFIX),
+            guarantee: settings.guarantee,
+            uptime: deps.uptime.clone(),
         };
         let claimant = Claimant::measured(Arc::clone(&deps.table), worker, deps.facts.clone(), deps.clock.clone());
         let mut driver = Self::new(deps, settings, status, claimant, fatal);

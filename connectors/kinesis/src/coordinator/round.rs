@@ -52,11 +52,17 @@ impl From<Error> for Trouble {
 /// A take on its way: the shard, how long it took, and how it ended.
 type Take = BoxFuture<'static, (ShardId, Duration, Result<Taken, Error>)>;
 
-fn take_one(claimant: Arc<Claimant>, range: Option<HashRange>, lease: Lease, moment: Option<u64>) -> Take {
+fn take_one(claimant: Arc<Claimant>, range: Option<HashRange>, lease: Lease, moment: Option<u64>, steal: bool) -> Take {
     Box::pin(async move {
         let asked = Instant::now();
+        let taking = async {
+            match steal {
+                false => claimant.take(&lease, range, moment).await,
+                true => claimant.steal(&lease, range, moment).await,
+            }
+        };
         // A take that is not answered by then stays in doubt: its row would expire like a stranger's.
-        let result = timeout(claimant.worker().failover, claimant.take(&lease, range, moment))
+        let result = timeout(claimant.worker().failover, taking)
             .await
             .unwrap_or_else(|_| Err(Error::transient(format!("the take of `{}` was not answered within the failover time", lease.shard))));
         (lease.shard, asked.elapsed(), result)
@@ -298,15 +304,16 @@ impl Driver {
         leases.sort_by(|one, other| one.shard.cmp(&other.shard));
         let held = self.holdings.shards();
         let plan = take::plan(&leases, &held, &self.scanner, &rules, began, &self.deps.random);
-        let wanted: Vec<Lease> = plan.take.iter().chain(&plan.steal).filter_map(|shard| self.rows.get(shard).cloned()).collect();
+        let both = plan.take.iter().map(|shard| (shard, false)).chain(plan.steal.iter().map(|shard| (shard, true)));
+        let wanted: Vec<(Lease, bool)> = both.filter_map(|(shard, steal)| Some((self.rows.get(shard)?.clone(), steal))).collect();
         let (mut taken, mut refused, mut failure) = (0, 0, None);
         let moment = self.oldest_moment().or(self.moment);
-        self.in_doubt.extend(wanted.iter().map(|lease| lease.shard.clone()));
+        self.in_doubt.extend(wanted.iter().map(|(lease, _)| lease.shard.clone()));
         let to_take = wanted.len();
         let ranges: HashMap<&ShardId, HashRange> = self.listed.iter().map(|shard| (&shard.id, shard.range)).collect();
         let takes: Vec<Take> = wanted
             .into_iter()
-            .map(|lease| take_one(Arc::clone(&self.claimant), ranges.get(&lease.shard).copied(), lease, moment))
+            .map(|(lease, steal)| take_one(Arc::clone(&self.claimant), ranges.get(&lease.shard).copied(), lease, moment, steal))
             .collect();
         let mut takes = stream::iter(takes).buffer_unordered(CONCURRENT);
         while let Some((shard, took, result)) = takes.next().await {

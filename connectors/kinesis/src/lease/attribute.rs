@@ -1,8 +1,10 @@
 //! `pulsarConnect`: the one attribute of ours on a lease row, a JSON string that Java workers leave alone.
 //!
 //! It says who wrote the row, in which write, for which stream, and what the KCL's own attributes cannot say: the moment LATEST
-//! stands for and the number of the checkpointed record. A format version that is not known is never written over.
+//! stands for, the number of the checkpointed record, and what EFFECTIVELY_ONCE goes by. A format version that is not known is never
+//! written over.
 
+use super::exact::Exact;
 use crate::ids::{Checkpoint, Position, SequenceNumber};
 use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
@@ -10,15 +12,14 @@ use serde::{Deserialize, Serialize};
 /// The attribute's name on the row.
 pub(super) const NAME: &str = "pulsarConnect";
 
-/// The format written here.
-pub(super) const VERSION: u64 = 1;
+/// The format without [`Exact`], and with it: a program that does not know of it must not take the row.
+const PLAIN: u64 = 1;
+const WITH_EXACT: u64 = 2;
 
 /// What the attribute holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PulsarConnect {
-    /// The format's version.
-    pub version: u64,
     /// The id of the write that put it there: settles a lost reply.
     pub write: ByteString,
     /// When that was, by the writer's clock, in milliseconds since the epoch: the age of what is stored. Nothing is decided by it.
@@ -43,6 +44,12 @@ pub struct PulsarConnect {
     /// The checkpointed position with its ordinal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<NumberedPosition>,
+    /// Whether nothing was ever sent beyond the checkpoint, by any owner.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clean: bool,
+    /// What EFFECTIVELY_ONCE goes by, since it ran last and no other guarantee after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exact: Option<Exact>,
 }
 
 /// Which stream: a stream created again under the same name has the same ARN and another creation time.
@@ -109,7 +116,7 @@ impl PulsarConnect {
             version: u64,
         }
         let Versioned { version } = serde_json::from_str(text).map_err(|error| AttributeError::Malformed(error.to_string()))?;
-        if version != VERSION {
+        if !matches!(version, PLAIN | WITH_EXACT) {
             return Err(AttributeError::Version(version));
         }
         serde_json::from_str(text).map_err(|error| AttributeError::Malformed(error.to_string()))
@@ -117,7 +124,14 @@ impl PulsarConnect {
 
     /// The attribute's text.
     pub fn text(&self) -> String {
-        serde_json::to_string(self).expect("strings and numbers have a JSON form")
+        #[derive(Serialize)]
+        struct Versioned<'a> {
+            version: u64,
+            #[serde(flatten)]
+            attribute: &'a PulsarConnect,
+        }
+        let version = if self.exact.is_some() { WITH_EXACT } else { PLAIN };
+        serde_json::to_string(&Versioned { version, attribute: self }).expect("strings and numbers have a JSON form")
     }
 
     /// How records after `checkpoint` are numbered: continued where the position is the checkpoint's, else from 1 under the
@@ -143,7 +157,7 @@ impl NumberedPosition {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AttributeError {
     /// Another format than this program knows.
-    #[error("`pulsarConnect` has format version {0}, and this program knows {VERSION}")]
+    #[error("`pulsarConnect` has format version {0}, and this program knows {PLAIN} and {WITH_EXACT}")]
     Version(u64),
     /// Not in the format.
     #[error("`pulsarConnect` is not in its format: {0}")]
@@ -154,10 +168,13 @@ pub(crate) enum AttributeError {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::config::MessageKeyMode;
+    use crate::lease::NextRecord;
+    use connector_sdk::{Covered, MessageId};
+    use std::collections::{BTreeMap, BTreeSet};
 
     fn attribute() -> PulsarConnect {
         PulsarConnect {
-            version: VERSION,
             write: "w-1".into(),
             written_at: None,
             writer: "public/default/orders".into(),
@@ -168,6 +185,8 @@ mod tests {
             caught_up_at: None,
             epoch: 3,
             position: Some(NumberedPosition { sequence: "4957".into(), sub: 2, ordinal: 40 }),
+            clean: false,
+            exact: None,
         }
     }
 
@@ -179,8 +198,30 @@ mod tests {
     }
 
     #[test]
+    fn with_exact_it_is_of_a_version_that_older_programs_stop_at() {
+        let exact = Exact {
+            topic: "persistent://public/default/orders".into(),
+            partitions: 2,
+            hashing: "Murmur3_32Hash".into(),
+            key_mode: MessageKeyMode::PartitionKey,
+            numbering: 1,
+            covered: BTreeMap::from([
+                (0, Covered { number: 9, message: Some(MessageId { ledger: 7, entry: 3 }) }),
+                (1, Covered { number: 8, message: None }),
+            ]),
+            spent: BTreeSet::from([12]),
+            uncovered_since: 1_700_000_002_000,
+            next: Some(NextRecord { checkpoint: "TRIM_HORIZON".into(), sub: 0, sequence: "4958".into(), ordinal: 1 }),
+        };
+        let attribute = PulsarConnect { start: None, position: None, clean: true, exact: Some(exact), ..attribute() };
+        let text = r#"{"version":2,"write":"w-1","writer":"public/default/orders","worker":"public/default/orders/0/host-abc","stream":{"arn":"arn:aws:kinesis:eu-west-1:123456789012:stream/orders","createdAt":1700000000123},"topic":"persistent://public/default/orders","epoch":3,"clean":true,"exact":{"topic":"persistent://public/default/orders","partitions":2,"hashing":"Murmur3_32Hash","keyMode":"PARTITION_KEY","numbering":1,"covered":{"0":{"number":9,"message":{"ledger":7,"entry":3}},"1":{"number":8}},"spent":[12],"uncoveredSince":1700000002000,"next":{"checkpoint":"TRIM_HORIZON","sub":0,"sequence":"4958","ordinal":1}}}"#;
+        assert_eq!(attribute.text(), text);
+        assert_eq!(PulsarConnect::parse(text).unwrap(), attribute);
+    }
+
+    #[test]
     fn an_unknown_version_is_told_from_a_malformed_text() {
-        assert_eq!(PulsarConnect::parse(r#"{"version":2,"whatever":1}"#), Err(AttributeError::Version(2)));
+        assert_eq!(PulsarConnect::parse(r#"{"version":3,"whatever":1}"#), Err(AttributeError::Version(3)));
         assert!(matches!(PulsarConnect::parse("{"), Err(AttributeError::Malformed(_))));
     }
 

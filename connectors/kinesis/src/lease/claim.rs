@@ -3,7 +3,7 @@
 //! A take changes the owner, removes `checkpointOwner`, leaves the checkpoint as it is, and writes `pulsarConnect` anew, so that a
 //! lost reply can be settled and every LATEST row carries its moment from then on.
 
-use super::attribute::{PulsarConnect, StartMoment, StreamMark, VERSION};
+use super::attribute::{PulsarConnect, StartMoment, StreamMark};
 use super::change::{Change, OwnerChange, Update};
 use super::held::HeldLease;
 use super::row::Lease;
@@ -12,7 +12,7 @@ use crate::config::{InitialPosition, MetricsLevel};
 use crate::ids::{Checkpoint, HashRange, ShardId};
 use crate::metrics::Facts;
 use bytestring::ByteString;
-use connector_sdk::{Clock, Error};
+use connector_sdk::{Clock, Error, Guarantee};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +37,10 @@ pub struct Worker {
     pub initial_position: InitialPosition,
     /// Makes the ids of this process's writes unlike any other's.
     pub write_prefix: String,
+    /// What is promised about its records.
+    pub guarantee: Guarantee,
+    /// A clock that counts suspended time: in EFFECTIVELY_ONCE a lease is over by it.
+    pub uptime: Clock,
 }
 
 /// A worker at its table: takes leases.
@@ -60,6 +64,25 @@ pub enum Taken {
     Refused,
     /// The shard turned out to be finished: there is nothing to hold.
     Finished,
+}
+
+/// When something began.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) at: Instant,
+    /// By the clock that counts suspended time, in milliseconds.
+    pub(super) uptime: u64,
+}
+
+/// How a lease came to be held.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Take {
+    /// When it was asked for.
+    pub(super) began: Moment,
+    /// Whether nothing had been sent beyond the checkpoint, as the row said.
+    pub(super) found_clean: bool,
+    /// Whether its owner was alive.
+    pub(super) stolen: bool,
 }
 
 impl Claimant {
@@ -107,10 +130,9 @@ impl Claimant {
         Arc::clone(&self.listed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The attribute of a row that is created now.
+    /// The attribute of a row that is created now: nothing was ever sent.
     pub fn new_attribute(&self, start: Option<StartMoment>) -> PulsarConnect {
         PulsarConnect {
-            version: VERSION,
             write: self.next_write(),
             written_at: Some(self.clock.millis()),
             writer: self.worker.writer.clone(),
@@ -121,10 +143,12 @@ impl Claimant {
             caught_up_at: None,
             epoch: 0,
             position: None,
+            clean: true,
+            exact: None,
         }
     }
 
-    /// `attribute` as it is put into the next write of this worker.
+    /// `attribute` as it is put into the next write of this worker, who may send from now on: only its last write can say otherwise.
     pub(super) fn rewritten(&self, attribute: &PulsarConnect) -> PulsarConnect {
         PulsarConnect {
             write: self.next_write(),
@@ -132,6 +156,7 @@ impl Claimant {
             writer: self.worker.writer.clone(),
             worker: self.worker.id.clone(),
             topic: self.worker.topic.clone(),
+            clean: false,
             ..attribute.clone()
         }
     }
@@ -149,17 +174,35 @@ impl Claimant {
         format!("{}-{}", self.worker.write_prefix, self.writes.fetch_add(1, Ordering::Relaxed)).into()
     }
 
-    /// Takes a lease as it was seen. `range` is for a row that does not say it, `moment` is the oldest in any row, for
-    /// a LATEST row.
+    /// Takes a lease as it was seen: nobody's, or one that stood still for the failover time. `range` is for a row that does not say
+    /// it, `moment` is the oldest in any row, for a LATEST row.
     ///
     /// # Errors
     /// Nothing is held. Configuration when the row is AT_TIMESTAMP and nobody knows the instant; else those of the table.
     pub async fn take(self: &Arc<Self>, seen: &Lease, range: Option<HashRange>, moment: Option<u64>) -> Result<Taken, Error> {
+        self.make_ours(seen, range, moment, false).await
+    }
+
+    /// Takes a lease from an owner that lives, and that learns of it only at its next renewal.
+    ///
+    /// # Errors
+    /// As [`Claimant::take`].
+    pub async fn steal(self: &Arc<Self>, seen: &Lease, range: Option<HashRange>, moment: Option<u64>) -> Result<Taken, Error> {
+        self.make_ours(seen, range, moment, true).await
+    }
+
+    async fn make_ours(
+        self: &Arc<Self>,
+        seen: &Lease,
+        range: Option<HashRange>,
+        moment: Option<u64>,
+        stolen: bool,
+    ) -> Result<Taken, Error> {
         let start = self.start_of(seen, moment)?;
-        let attribute = match &seen.pulsar_connect {
-            Some(attribute) => PulsarConnect { start, ..self.rewritten(attribute) },
-            None => self.new_attribute(start),
-        };
+        let kept = seen.pulsar_connect.clone().unwrap_or_else(|| self.new_attribute(None));
+        // Under another guarantee nothing of it is kept true.
+        let exact = kept.exact.clone().filter(|_| self.worker.guarantee == Guarantee::EffectivelyOnce);
+        let attribute = PulsarConnect { start, exact, ..self.rewritten(&kept) };
         let write = attribute.write.clone();
         let from_another = seen.owner.as_ref().is_some_and(|owner| *owner != self.worker.id);
         let change = Change {
@@ -168,7 +211,7 @@ impl Claimant {
             ..Change::default()
         };
         let update = Update { shard: seen.shard.clone(), counter: seen.counter, owner: None, change };
-        let began = Instant::now();
+        let began = self.now();
         let row = match self.table.update(&update).await? {
             Written::Applied(row) => *row,
             Written::Refused(_) => return Ok(Taken::Refused),
@@ -183,7 +226,14 @@ impl Claimant {
             return Ok(Taken::Finished);
         }
         self.say_what_changed(seen);
-        Ok(Taken::Held(Arc::new(HeldLease::new(Arc::clone(self), row, range, began))))
+        // The counter was still the one seen: so was the rest.
+        let found_clean = seen.pulsar_connect.as_ref().is_some_and(|attribute| attribute.clean);
+        Ok(Taken::Held(Arc::new(HeldLease::new(Arc::clone(self), row, range, Take { began, found_clean, stolen }))))
+    }
+
+    /// Now, by both clocks.
+    pub(super) fn now(&self) -> Moment {
+        Moment { at: Instant::now(), uptime: self.worker.uptime.millis() }
     }
 
     /// What the row's sentinel stands for from now on.

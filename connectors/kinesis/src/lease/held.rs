@@ -2,17 +2,18 @@
 //!
 //! Promised: the fence falls as soon as the loss is known, and by our own clock when the failover time passes without a renewal;
 //! after that nothing is stored. A reply that was lost is settled by a consistent read and the id of the write, never by guessing.
-//! Never: a checkpoint that goes backwards, or two writes of one lease at the same time.
+//! Never: a checkpoint that goes backwards, two writes of one lease at the same time, or a row left clean by whoever did not say so.
 
-use super::attribute::{NumberedPosition, PulsarConnect, StartMoment};
+use super::attribute::{NumberedPosition, Numbering, PulsarConnect, StartMoment};
 use super::change::{Change, OwnerChange, Update};
-use super::claim::Claimant;
+use super::claim::{Claimant, Moment, Take};
+use super::exact::Exact;
 use super::row::Lease;
 use super::table::Written;
 use crate::ids::{Checkpoint, HashRange, ShardId};
 use crate::metrics::ShardFacts;
 use bytestring::ByteString;
-use connector_sdk::{Error, ErrorKind, Fence};
+use connector_sdk::{Error, ErrorKind, Fence, Guarantee};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub struct HeldLease {
     shard: ShardId,
     fence: Fence,
     range: Option<HashRange>,
+    doubt_from: Option<Instant>,
     /// Serialises the writes; the counter each begins from is the one the last left behind.
     turn: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -36,8 +38,8 @@ pub struct HeldLease {
 struct State {
     /// As of the take or the last write.
     row: Lease,
-    /// The epoch of the records that are numbered now.
-    epoch: u64,
+    /// Whether nothing is sent beyond the checkpoint, by whoever held it before and by us.
+    clean: bool,
     /// When others may take it, if it is not renewed before: counted from before the request that moved the counter.
     valid_until: Instant,
     /// When the counter was last moved.
@@ -49,8 +51,10 @@ struct State {
 pub struct Progress {
     /// Everything through this is settled.
     pub checkpoint: Checkpoint,
-    /// The ordinal of the checkpointed Kinesis record; 0 with a sentinel.
-    pub ordinal: u64,
+    /// The number of the checkpointed record; none: as before, which fits only a checkpoint that has not moved.
+    pub numbering: Option<Numbering>,
+    /// What EFFECTIVELY_ONCE goes by; none: as before.
+    pub exact: Option<Exact>,
     /// When the reader was last at the tip with everything settled, in milliseconds since the epoch; none: as before.
     pub caught_up_at: Option<u64>,
     /// What the sentinel stands for; none: as before.
@@ -69,18 +73,26 @@ pub enum StoreError {
 }
 
 impl HeldLease {
-    pub(super) fn new(claimant: Arc<Claimant>, row: Lease, range: Option<HashRange>, taken_at: Instant) -> Self {
-        let epoch = row.pulsar_connect.as_ref().map_or(1, |attribute| attribute.numbering(&row.checkpoint).epoch);
-        let failover = claimant.worker().failover;
-        Self {
+    pub(super) fn new(claimant: Arc<Claimant>, row: Lease, range: Option<HashRange>, take: Take) -> Self {
+        let Take { began, found_clean, stolen } = take;
+        let worker = claimant.worker();
+        let fence = match worker.guarantee {
+            Guarantee::EffectivelyOnce => Fence::expiring(worker.uptime.clone()),
+            Guarantee::AtLeastOnce | Guarantee::AtMostOnce => Fence::new(),
+        };
+        let valid_until = began.at + worker.failover;
+        let lease = Self {
             facts: claimant.facts().shard(&row.shard),
             shard: row.shard.clone(),
-            fence: Fence::new(),
+            fence,
             range: row.range.or(range),
+            doubt_from: stolen.then_some(valid_until),
             turn: tokio::sync::Mutex::new(()),
-            state: Mutex::new(State { row, epoch, valid_until: taken_at + failover, moved_at: taken_at }),
+            state: Mutex::new(State { row, clean: found_clean, valid_until, moved_at: began.at }),
             claimant,
-        }
+        };
+        lease.set_expiry(began);
+        lease
     }
 
     /// The shard.
@@ -99,14 +111,25 @@ impl HeldLease {
         attribute.unwrap_or_else(|| self.claimant.new_attribute(None))
     }
 
-    /// The epoch of the records that are numbered now: the row's where its position is its checkpoint's, else the next one.
-    pub fn epoch(&self) -> u64 {
-        self.state().epoch
+    /// Whether nothing was sent beyond the checkpoint, by any owner before. From now on it counts as if something was, until
+    /// [`HeldLease::leave_clean`].
+    pub fn begin_sending(&self) -> bool {
+        std::mem::replace(&mut self.state().clean, false)
     }
 
-    /// Numbers begin again at 1 under the next epoch: the record that the stored ordinal belonged to is gone.
-    pub fn begin_epoch(&self) {
-        self.state().epoch += 1;
+    /// Nothing is sent beyond the stored checkpoint, and nothing more will be: the row says so once the lease is given away.
+    pub fn leave_clean(&self) {
+        self.state().clean = true;
+    }
+
+    /// Until then the owner it was stolen from may not know of it; none when there was nobody to steal it from.
+    pub fn doubt_from(&self) -> Option<Instant> {
+        self.doubt_from
+    }
+
+    /// The lease table's name.
+    pub fn table(&self) -> &str {
+        self.claimant.table().name()
     }
 
     /// The hash keys the shard covers, from the row or from the service's listing.
@@ -148,14 +171,18 @@ impl HeldLease {
         if progress.checkpoint < stored {
             return Err(StoreError::Failed(self.backwards(&progress.checkpoint, &stored)));
         }
-        let epoch = self.epoch();
-        let moved = progress.checkpoint != stored;
         self.write_attribute(|attribute| {
-            // An unmoved checkpoint keeps the number it was stored with.
-            if let (true, Checkpoint::At(position)) = (moved, &progress.checkpoint) {
-                attribute.position =
-                    Some(NumberedPosition { sequence: position.sequence.text().clone(), sub: position.sub, ordinal: progress.ordinal });
+            if let Some(Numbering { epoch, ordinal }) = progress.numbering {
                 attribute.epoch = epoch;
+                attribute.position = match &progress.checkpoint {
+                    Checkpoint::At(position) if ordinal > 0 => {
+                        Some(NumberedPosition { sequence: position.sequence.text().clone(), sub: position.sub, ordinal })
+                    }
+                    _ => None,
+                };
+            }
+            if progress.exact.is_some() {
+                attribute.exact.clone_from(&progress.exact);
             }
             attribute.caught_up_at = progress.caught_up_at.or(attribute.caught_up_at);
             attribute.start = progress.start.or(attribute.start);
@@ -189,13 +216,16 @@ impl HeldLease {
         self.within_fence(self.write(&Change::default(), None)).await
     }
 
-    /// Gives the lease back to nobody, so that any worker may take it at once. The fence falls first.
+    /// Gives the lease back to nobody, so that any worker may take it at once. The fence falls first; so a row that is left clean has
+    /// nobody who still sends.
     ///
     /// # Errors
     /// [`StoreError::Failed`] when the row still bears our name: others have to wait for the failover time.
     pub async fn give_away(&self) -> Result<(), StoreError> {
         self.fence.fall();
-        let change = Change { owner: OwnerChange::Clear, ..Change::default() };
+        let is_clean = self.state().clean;
+        let attribute = is_clean.then(|| PulsarConnect { clean: true, ..self.claimant.rewritten(&self.attribute()) });
+        let change = Change { owner: OwnerChange::Clear, attribute, ..Change::default() };
         match self.write(&change, None).await {
             // Whoever has it now, it is not ours.
             Ok(()) | Err(StoreError::Lost) => Ok(()),
@@ -244,7 +274,7 @@ impl HeldLease {
         let _turn = self.turn.lock().await;
         let mut failure = None;
         for _ in 0..=ADOPTIONS {
-            let began = Instant::now();
+            let began = self.claimant.now();
             let update = Update {
                 shard: self.shard.clone(),
                 counter: self.state().row.counter,
@@ -320,12 +350,19 @@ impl HeldLease {
     }
 
     /// The counter moved by a request begun at `began`: others count from then on.
-    fn moved(&self, row: Lease, began: Instant) {
+    fn moved(&self, row: Lease, began: Moment) {
         let failover = self.claimant.worker().failover;
         let mut state = self.state();
         state.row = row;
-        state.valid_until = began + failover;
-        state.moved_at = began;
+        state.valid_until = began.at + failover;
+        state.moved_at = began.at;
+        drop(state);
+        self.set_expiry(began);
+    }
+
+    fn set_expiry(&self, began: Moment) {
+        let failover = u64::try_from(self.claimant.worker().failover.as_millis()).unwrap_or(u64::MAX);
+        self.fence.expires_at(began.uptime.saturating_add(failover));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

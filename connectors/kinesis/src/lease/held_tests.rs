@@ -20,6 +20,8 @@ fn worker(name: &str) -> Worker {
         failover: FAILOVER,
         initial_position: InitialPosition::TrimHorizon,
         write_prefix: name.to_owned(),
+        guarantee: Guarantee::AtLeastOnce,
+        uptime: connector_sdk::Clock::from_fn(|| 0),
     }
 }
 
@@ -45,7 +47,11 @@ async fn take(table: &Arc<MemoryTable>, name: &str) -> Arc<HeldLease> {
 
 fn at(record: u64) -> Progress {
     let sequence = SequenceNumber::parse(record.to_string()).unwrap();
-    Progress { checkpoint: Checkpoint::At(Position { sequence, sub: 0 }), ordinal: record, caught_up_at: None, start: None }
+    numbered(sequence, Some(Numbering { epoch: 1, ordinal: record }))
+}
+
+fn numbered(sequence: SequenceNumber, numbering: Option<Numbering>) -> Progress {
+    Progress { checkpoint: Checkpoint::At(Position { sequence, sub: 0 }), numbering, exact: None, caught_up_at: None, start: None }
 }
 
 /// The next update goes wrong like this; those after it do not.
@@ -65,10 +71,10 @@ async fn a_store_puts_checkpoint_ordinal_and_epoch_in_one_write() {
     let position = attribute.position.unwrap();
     assert_eq!((attribute.epoch, position.ordinal, attribute.caught_up_at), (1, 5, Some(77)));
 
-    lease.begin_epoch();
-    lease.store(at(5)).await.unwrap();
-    assert_eq!(table.lease(SHARD).unwrap().pulsar_connect.unwrap().epoch, 1, "an unmoved checkpoint keeps its number");
-    lease.store(Progress { ordinal: 1, ..at(6) }).await.unwrap();
+    lease.store(Progress { numbering: None, ..at(5) }).await.unwrap();
+    let attribute = table.lease(SHARD).unwrap().pulsar_connect.unwrap();
+    assert_eq!((attribute.epoch, attribute.position.unwrap().ordinal), (1, 5), "an unmoved checkpoint keeps its number");
+    lease.store(Progress { numbering: Some(Numbering { epoch: 2, ordinal: 1 }), ..at(6) }).await.unwrap();
     assert_eq!(table.lease(SHARD).unwrap().pulsar_connect.unwrap().epoch, 2);
 }
 

@@ -13,7 +13,6 @@ fn mark(created_at: u64) -> StreamMark {
 
 fn attribute(writer: &str, worker: &str) -> PulsarConnect {
     PulsarConnect {
-        version: 1,
         write: "w".into(),
         writer: writer.into(),
         worker: worker.into(),
@@ -24,6 +23,8 @@ fn attribute(writer: &str, worker: &str) -> PulsarConnect {
         written_at: None,
         epoch: 0,
         position: None,
+        clean: false,
+        exact: None,
     }
 }
 

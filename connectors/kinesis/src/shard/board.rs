@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// How many losses are kept to be shown.
-const NEWEST_LOSSES: usize = 10;
+/// How many sentences of a kind are kept to be shown.
+const NEWEST: usize = 10;
 
 /// The board of one instance.
 #[derive(Default)]
@@ -22,6 +22,7 @@ struct Inner {
     /// What shards that were taken down left beyond their stored checkpoints, until they are opened again.
     left: BTreeMap<ShardId, u64>,
     losses: VecDeque<String>,
+    doubles: VecDeque<String>,
     expired_spans: u64,
     lost_records: u64,
 }
@@ -37,6 +38,8 @@ pub(crate) struct View {
     pub(crate) parked: Option<ParkedShard>,
     /// Whether nothing more of it is handed on.
     pub(crate) drained: bool,
+    /// What it waits for before anything is handed on.
+    pub(crate) waiting_for: Option<String>,
 }
 
 /// A shard's place on the board; taken down when it is dropped.
@@ -85,6 +88,26 @@ impl Board {
         }
     }
 
+    /// Changes what is shown of a shard that has a place.
+    pub(crate) fn show(&self, shard: &ShardId, change: impl FnOnce(&mut View)) {
+        if let Some(view) = self.lock().shards.get_mut(shard) {
+            change(view);
+            if view.drained {
+                self.changed.notify_waiters();
+            }
+        }
+    }
+
+    /// Keeps what may be stored twice to be shown, in a sentence.
+    pub(crate) fn doubled(&self, sentence: String) {
+        keep(&mut self.lock().doubles, sentence);
+    }
+
+    /// The newest of what may be stored twice, in sentences.
+    pub(crate) fn doubles(&self) -> Vec<String> {
+        self.lock().doubles.iter().cloned().collect()
+    }
+
     /// The newest losses, in sentences, and how many there were.
     pub(crate) fn losses(&self) -> (Vec<String>, u64) {
         let inner = self.lock();
@@ -99,12 +122,7 @@ impl Board {
 impl Place {
     /// Changes what is shown.
     pub(crate) fn show(&self, change: impl FnOnce(&mut View)) {
-        if let Some(view) = self.board.lock().shards.get_mut(&self.shard) {
-            change(view);
-            if view.drained {
-                self.board.changed.notify_waiters();
-            }
-        }
+        self.board.show(&self.shard, change);
     }
 
     /// Counts records that are covered by a checkpoint and will not be published.
@@ -115,12 +133,17 @@ impl Place {
     /// Keeps a loss to be shown.
     pub(crate) fn lost(&self, sentence: String) {
         let mut inner = self.board.lock();
-        if inner.losses.len() == NEWEST_LOSSES {
-            inner.losses.pop_front();
-        }
-        inner.losses.push_back(sentence);
+        keep(&mut inner.losses, sentence);
         inner.expired_spans += 1;
     }
+}
+
+/// Keeps the newest.
+fn keep(sentences: &mut VecDeque<String>, sentence: String) {
+    if sentences.len() == NEWEST {
+        sentences.pop_front();
+    }
+    sentences.push_back(sentence);
 }
 
 impl Drop for Place {

@@ -1,33 +1,35 @@
 //! The loop of one shard: fetch, decode, hand on, store; until the lease is lost, the shard ends, or somebody asks it to stop.
 //!
 //! One task a shard, none a record. Reading waits for room in the queue, never the other way round; storing runs beside reading.
-//! In ATMOST_ONCE an answer is handed on only after a checkpoint through its last record is stored.
+//! In ATMOST_ONCE an answer is handed on only after a checkpoint through its last record is stored, in EFFECTIVELY_ONCE only after what
+//! its records are sent under is. What is stored when is in `storing`, the end in `stop`.
 
 use super::board::Place as BoardPlace;
 use super::decode::{Decoder, Item, Place};
+use super::exactly_once::{Event, ExactlyOnce};
 use super::expiry::{ExpiryWatch, FirstAnswer, instant};
 use super::progress::StoreSchedule;
 use super::queue::Room;
 use super::runner::ShardDeps;
 use super::start::{Start, start};
+use super::storing::{Storing, written};
 use crate::coordinator::{ShardEnd, Stopped};
-use crate::ids::{Checkpoint, Position};
-use crate::lease::{HeldLease, Progress, StoreError};
+use crate::ids::Position;
+use crate::lease::HeldLease;
 use crate::metrics::ShardFacts;
 use crate::port::{ChildShard, FetchError, Fetched, RawRecord, Retrieval, StartAt};
-use connector_sdk::{AckHandle, Acknowledgements, Batch, ByteString, Error, Fence, Guarantee, ParkedShard, Record, Reservation, Share};
-use futures_util::future::BoxFuture;
+use connector_sdk::{
+    AckHandle, Acknowledgements, Batch, ByteString, Error, ErrorKind, Fence, Guarantee, ParkedShard, Record, Reservation, Share,
+};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 /// The first and the longest pause before reading that failed is tried again.
 const REOPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
-/// Part of a stop's time that is kept for storing what is settled, whatever is still on its way.
-const KEPT_FOR_STORING: Duration = Duration::from_secs(1);
 /// How long a subscription may stand unread because what was read before it waits for the publisher.
 const UNREAD: Duration = Duration::from_secs(5);
 /// The most records decoded and handed on at once: what one place in the queue holds. What one answer of aggregates comes to is not
@@ -52,61 +54,61 @@ pub(super) async fn run(lease: Arc<HeldLease>, deps: Arc<ShardDeps>, mut stop: w
     }
 }
 
-/// A write on its way, and what it covers.
-struct Storing {
-    write: BoxFuture<'static, Result<(), StoreError>>,
-    covers: u64,
-}
-
 /// An answer, or what is left of it.
-struct Undecoded {
+pub(super) struct Undecoded {
     raws: VecDeque<RawRecord>,
     millis_behind: u64,
     reservation: Reservation,
 }
 
-struct Consumer {
-    lease: Arc<HeldLease>,
-    deps: Arc<ShardDeps>,
-    place: BoardPlace,
+pub(super) struct Consumer {
+    pub(super) lease: Arc<HeldLease>,
+    pub(super) deps: Arc<ShardDeps>,
+    pub(super) place: BoardPlace,
     /// Falls with the lease, and when the shard parks: nothing behind the record goes on a wire.
-    fence: Fence,
-    acks: Arc<Acknowledgements<Place>>,
+    pub(super) fence: Fence,
+    pub(super) acks: Arc<Acknowledgements<Place>>,
     /// None while parked, winding down or at the end, and until it is opened again after a failure.
-    retrieval: Option<Box<dyn Retrieval>>,
-    share: Share,
+    pub(super) retrieval: Option<Box<dyn Retrieval>>,
+    pub(super) share: Share,
     /// Where reading goes on when it is opened again.
-    resume: StartAt,
-    reopen: Option<Instant>,
-    reopen_pause: Duration,
+    pub(super) resume: StartAt,
+    pub(super) reopen: Option<Instant>,
+    pub(super) reopen_pause: Duration,
+    /// The counting that records are numbered by.
+    pub(super) epoch: u64,
+    /// Whether nothing was sent beyond the checkpoint by any owner before.
+    pub(super) found_clean: bool,
+    /// In EFFECTIVELY_ONCE alone.
+    pub(super) exactly: Option<ExactlyOnce>,
     /// Fetched and not yet decoded.
-    answer: Option<Undecoded>,
-    decoder: Decoder,
-    facts: ShardFacts,
-    expiry: ExpiryWatch,
+    pub(super) answer: Option<Undecoded>,
+    pub(super) decoder: Decoder,
+    pub(super) facts: ShardFacts,
+    pub(super) expiry: ExpiryWatch,
     /// Decoded and not yet in the queue.
-    waiting: VecDeque<Batch>,
+    pub(super) waiting: VecDeque<Batch>,
     /// In ATMOST_ONCE: whether `waiting` is covered by a stored checkpoint.
-    released: bool,
-    last_fetched: Option<Place>,
-    children: Option<Vec<ChildShard>>,
-    schedule: StoreSchedule,
-    storing: Option<Storing>,
+    pub(super) released: bool,
+    pub(super) last_fetched: Option<Place>,
+    pub(super) children: Option<Vec<ChildShard>>,
+    pub(super) schedule: StoreSchedule,
+    pub(super) storing: Option<Storing>,
     /// Records the stored checkpoint covers, since this shard was opened.
-    stored: u64,
-    stored_through: Option<Position>,
+    pub(super) stored: u64,
+    pub(super) stored_through: Option<Position>,
     /// When the service last said that there is no more.
-    tip_seen_at: Option<u64>,
-    warned_of_lag: bool,
+    pub(super) tip_seen_at: Option<u64>,
+    pub(super) warned_of_lag: bool,
     /// Until when what waits for the publisher may leave the retrieval unread; none once it rests, and while nothing waits.
-    unread_until: Option<Instant>,
-    parked: Option<ParkedShard>,
-    winding_down: bool,
+    pub(super) unread_until: Option<Instant>,
+    pub(super) parked: Option<ParkedShard>,
+    pub(super) winding_down: bool,
     /// Whether something that was read was let go of: the shard cannot come to its end any more, nor be caught up, in this attempt.
-    cut: bool,
-    opened_at: Instant,
+    pub(super) cut: bool,
+    pub(super) opened_at: Instant,
     /// Since when what was decoded last waits for the queue.
-    waiting_since: Instant,
+    pub(super) waiting_since: Instant,
 }
 
 impl Consumer {
@@ -117,6 +119,8 @@ impl Consumer {
         let Start { at, covered, caught_up_at, ordinal } =
             start(&checkpoint, &attribute, deps.initial_position).map_err(|error| error.context(format_args!("shard `{shard}`")))?;
         info!(shard = %shard, checkpoint = %checkpoint, "shard opened");
+        let found_clean = lease.begin_sending();
+        let exactly = (deps.guarantee == Guarantee::EffectivelyOnce).then_some(ExactlyOnce::Unopened { found_clean });
         let share = deps.budget.share();
         let fence = lease.fence().within();
         let expected = covered.as_ref().map(|position| position.sequence.clone());
@@ -133,6 +137,9 @@ impl Consumer {
             decoder: Decoder::new(shard, lease.range(), deps.form.clone(), covered, ordinal),
             expiry: ExpiryWatch::new(expected, caught_up_at, deps.retention_hours),
             fence,
+            epoch: attribute.numbering(&checkpoint).epoch,
+            found_clean,
+            exactly,
             waiting: VecDeque::new(),
             released: true,
             last_fetched: None,
@@ -159,11 +166,13 @@ impl Consumer {
         let winding_down = self.deps.winding_down.clone();
         self.facts.initialized(self.opened_at.elapsed(), true);
         loop {
-            if self.waiting.is_empty() && self.answer.is_some() {
+            if self.waiting.is_empty() && self.answer.is_some() && self.exactly.as_ref().is_none_or(ExactlyOnce::may_decode) {
                 self.decode();
             }
             let read_up = self.waiting.is_empty() && self.answer.is_none();
             let at_end = self.children.is_some() && read_up && !self.cut;
+            let (may_store, opening) = (self.may_store_now(), self.exactly.as_ref().is_some_and(ExactlyOnce::is_opening));
+            let growing = self.waits_to_grow();
             let next = self.waiting.front().filter(|_| self.released).map(|batch| batch.records.len());
             tokio::select! {
                 biased;
@@ -176,7 +185,20 @@ impl Consumer {
                         return Ended::Itself(end);
                     }
                 }
-                () = sleep_until(self.schedule.next()), if self.storing.is_none() => self.store_if_due(),
+                () = sleep_until(self.schedule.next()), if self.storing.is_none() && !opening => self.store_if_due(),
+                event = happens(&mut self.exactly, may_store) => match event {
+                    Event::Opened(sending) => {
+                        self.decoder.count_from(sending.before);
+                        self.epoch = sending.epoch;
+                        self.exactly = Some(ExactlyOnce::Open(sending));
+                        self.look_at_topic();
+                    }
+                    Event::Lost => return Ended::Itself(self.lose()),
+                    Event::HasToStore => self.store_exactly(),
+                    Event::DoubtIsOver => self.end_doubt(),
+                    Event::Reshaped => self.look_at_topic(),
+                },
+                () = self.acks.settled(), if growing => self.store_exactly(),
                 () = self.acks.settled(), if at_end && self.storing.is_none() => {
                     match self.finish().await {
                         Ok(end) => return Ended::Itself(end),
@@ -210,6 +232,11 @@ impl Consumer {
 
     fn hand_on(&mut self, room: Room) {
         if let Some(batch) = self.waiting.pop_front() {
+            if let Some(sending) = self.exactly.as_mut().and_then(ExactlyOnce::sending)
+                && let Some(number) = batch.records.last().and_then(|record| record.sequence)
+            {
+                sending.handing_on(number, self.deps.clock.millis());
+            }
             self.deps.queue.put(room, batch);
         }
         if self.waiting.is_empty() {
@@ -218,8 +245,11 @@ impl Consumer {
     }
 
     /// What was read and not handed on is let go of: the next owner, or the next run, reads it again.
-    fn drop_unread(&mut self) {
+    pub(super) fn drop_unread(&mut self) {
         self.cut = true;
+        if let Some(exactly) = &mut self.exactly {
+            exactly.let_go();
+        }
         (self.retrieval, self.answer, self.reopen, self.unread_until) = (None, None, None, None);
         self.waiting.clear();
     }
@@ -269,6 +299,9 @@ impl Consumer {
         if let Some(last) = records.last() {
             self.resume = StartAt::After(last.sequence.clone());
         }
+        if let (Some(exactly), Some(first)) = (&mut self.exactly, records.first()) {
+            exactly.begin(&self.lease, &self.deps, &self.fence, first.sequence.clone());
+        }
         let empty = records.is_empty();
         if empty {
             self.facts.processed(0, 0, millis_behind);
@@ -313,6 +346,11 @@ impl Consumer {
         let mut records: Vec<Record> = Vec::with_capacity(items.len().min(BATCH));
         for item in items {
             match item {
+                // Its number would be another record's.
+                Item::Message(record, _) if record.sequence.is_none() => {
+                    self.add(std::mem::take(&mut records), &mut all);
+                    all.split_to(1).fail(no_number(&record));
+                }
                 Item::Message(record, _) => {
                     records.push(record);
                     if records.len() == BATCH {
@@ -332,7 +370,8 @@ impl Consumer {
     fn add(&mut self, records: Vec<Record>, all: &mut AckHandle) {
         if !records.is_empty() {
             let handle = all.split_to(records.len() as u64);
-            self.waiting.push_back(Batch::new(self.lease.shard().text().clone(), records, handle));
+            let lineage = self.exactly.as_mut().and_then(ExactlyOnce::sending).map(|sending| Arc::clone(&sending.lineage));
+            self.waiting.push_back(Batch { lineage, ..Batch::new(self.lease.shard().text().clone(), records, handle) });
         }
     }
 
@@ -354,10 +393,13 @@ impl Consumer {
         }
     }
 
-    /// The record that the stored ordinal belonged to is gone: numbers begin again under the next epoch.
+    /// The record that the stored ordinal belonged to is gone: numbers begin again under the next epoch. In EFFECTIVELY_ONCE that is
+    /// decided when the lineage is opened.
     fn begin_epoch(&mut self) {
-        self.decoder.restart_ordinals();
-        self.lease.begin_epoch();
+        if self.exactly.is_none() {
+            self.decoder.count_from(0);
+            self.epoch += 1;
+        }
     }
 
     fn watch_lag(&mut self, millis_behind: u64) {
@@ -373,105 +415,41 @@ impl Consumer {
     /// Stops at a record that cannot be stored: fetches nothing, holds no bytes, keeps the lease.
     fn park(&mut self, place: &Place, cause: &Error) {
         // What was handed on behind the record is fenced off by its failure; what was not is dropped here.
-        self.drop_unread();
         let retention = u64::from(self.deps.retention_hours) * 3_600_000;
-        let expires_at = place.arrived_at.map(|arrived| arrived + retention);
+        self.stand_still(place.position.to_string(), place.arrived_at.map(|arrived| arrived + retention), cause);
+    }
+
+    fn stand_still(&mut self, record: String, expires_at: Option<u64>, cause: &Error) {
+        self.drop_unread();
         let parked = ParkedShard {
             partition: self.lease.shard().text().clone(),
-            record: place.position.to_string(),
+            record: record.clone(),
             reason: cause.to_string(),
             expires_at,
             waiting_children: self.children.iter().flatten().map(|child| child.id.text().clone()).collect::<Vec<ByteString>>(),
         };
         let expires = expires_at.map(instant);
-        error!(shard = %self.lease.shard(), stream = %self.deps.stream, record = %place.position, reason = %cause, expires,
+        error!(shard = %self.lease.shard(), stream = %self.deps.stream, %record, reason = %cause, expires,
             "the shard stands still at a record that cannot be stored; `onRecordError` decides, a restart tries again");
         self.place.show(|view| view.parked = Some(parked.clone()));
         self.parked = Some(parked);
-        let told = format!("shard `{}` of stream `{}` stands still at record `{}`", self.lease.shard(), self.deps.stream, place.position);
+        let told = format!("shard `{}` of stream `{}` stands still at record `{record}`", self.lease.shard(), self.deps.stream);
         self.deps.failures.tell(&cause.clone().context(told));
     }
 
-    fn progress(&self, place: &Place) -> Progress {
-        let settled =
-            self.acks.read(connector_sdk::AckTracker::is_settled) && self.waiting.is_empty() && self.answer.is_none() && !self.cut;
-        Progress {
-            checkpoint: Checkpoint::At(place.position.clone()),
-            ordinal: place.ordinal,
-            caught_up_at: self.tip_seen_at.filter(|_| settled),
-            start: None,
+    /// The topic may have grown, or be another one.
+    pub(super) fn look_at_topic(&mut self) {
+        let Some(sending) = self.exactly.as_mut().and_then(ExactlyOnce::sending).filter(|_| self.parked.is_none()) else { return };
+        if let Err(cause) = sending.look_at_topic() {
+            // What is on its way was numbered for the topic that is gone.
+            self.fence.fall();
+            self.stand_still(self.lease.checkpoint().to_string(), None, &cause);
         }
-    }
-
-    /// Begins to store how far it is, when that moved or an idle shard's time is due.
-    fn store_if_due(&mut self) {
-        if self.deps.guarantee == Guarantee::AtMostOnce && !self.released {
-            self.store_ahead();
-            return;
-        }
-        let (watermark, settled) = self.acks.read(|tracker| (tracker.watermark().cloned(), tracker.settled()));
-        let moved = watermark.as_ref().is_some_and(|place| self.stored_through.as_ref() != Some(&place.position));
-        let progress = match watermark {
-            Some(place) if moved && self.deps.guarantee == Guarantee::AtLeastOnce => self.progress(&place),
-            _ if self.schedule.idle_is_due()
-                && self.tip_seen_at.is_some()
-                && !self.cut
-                && self.acks.read(connector_sdk::AckTracker::is_settled) =>
-            {
-                // Nothing moved: the row's own checkpoint, with a younger time.
-                let ordinal = self.lease.attribute().position.map_or(0, |position| position.ordinal);
-                Progress { checkpoint: self.lease.checkpoint(), ordinal, caught_up_at: self.tip_seen_at, start: None }
-            }
-            _ => return self.schedule.skipped(),
-        };
-        self.begin_to_store(progress, settled);
-    }
-
-    /// ATMOST_ONCE: stores the end of what was fetched before any of it is handed on.
-    fn store_ahead(&mut self) {
-        let Some(last) = self.last_fetched.clone() else { return };
-        let tracked = self.acks.read(connector_sdk::AckTracker::next_number);
-        let progress = Progress { caught_up_at: None, ..self.progress(&last) };
-        self.begin_to_store(progress, tracked);
-    }
-
-    fn begin_to_store(&mut self, progress: Progress, covers: u64) {
-        if self.storing.is_some() {
-            return;
-        }
-        if let Checkpoint::At(position) = &progress.checkpoint {
-            self.stored_through = Some(position.clone());
-        }
-        let lease = Arc::clone(&self.lease);
-        self.storing = Some(Storing { write: Box::pin(async move { lease.store(progress).await }), covers });
-    }
-
-    fn stored(&mut self, result: Result<(), StoreError>) -> Option<ShardEnd> {
-        let covers = self.storing.take().map_or(0, |storing| storing.covers);
-        match result {
-            Ok(()) => {
-                self.stored = self.stored.max(covers);
-                self.schedule.stored();
-                let ahead = self.deps.guarantee == Guarantee::AtMostOnce;
-                self.released = !ahead || covers >= self.acks.read(connector_sdk::AckTracker::next_number);
-                if !self.released {
-                    // What was written was an idle shard's time, or an older answer: these records are not covered yet.
-                    self.store_ahead();
-                }
-            }
-            Err(StoreError::Lost) => return Some(self.lose()),
-            Err(StoreError::Failed(error)) => {
-                self.stored_through = None;
-                let given_up = self.schedule.failed(!self.released);
-                warn!(shard = %self.lease.shard(), %error, left_to_next_interval = given_up, "progress could not be stored");
-            }
-        }
-        None
     }
 
     /// The lease is somebody else's: nothing more goes on a wire. What is not known to be published comes again from the new owner,
     /// or in ATMOST_ONCE never.
-    fn lose(&mut self) -> ShardEnd {
+    pub(super) fn lose(&mut self) -> ShardEnd {
         self.fence.fall();
         self.drop_unread();
         let beyond = self.beyond_checkpoint();
@@ -483,68 +461,9 @@ impl Consumer {
         ShardEnd::LeaseLost
     }
 
-    /// Everything is settled: children first, then the shard's end. The error is the pause before the next attempt.
-    async fn finish(&mut self) -> Result<ShardEnd, Duration> {
-        let children = self.children.as_deref().unwrap_or_default();
-        match self.lease.finish(children).await {
-            Ok(()) => {
-                info!(shard = %self.lease.shard(), children = children.len(), "shard finished");
-                // The end that is stored covers everything: nothing comes again.
-                self.place.show(|view| view.beyond_checkpoint = 0);
-                Ok(ShardEnd::Finished)
-            }
-            Err(StoreError::Lost) => Ok(self.lose()),
-            Err(StoreError::Failed(error)) => {
-                warn!(shard = %self.lease.shard(), %error, "the shard's end could not be stored");
-                self.deps.failures.tell(&error);
-                Err(self.schedule.pause())
-            }
-        }
-    }
-
-    /// Reads no more, waits for what is on its way, stores how far it came. What is still on its way shortly before the deadline does
-    /// not keep the settled prefix from being stored.
-    async fn stop(&mut self, deadline: Instant) -> Stopped {
-        self.drop_unread();
-        let left = deadline.saturating_duration_since(Instant::now());
-        let in_time = timeout_at(deadline - KEPT_FOR_STORING.min(left / 3), self.acks.quiet()).await.is_ok();
-        self.show();
-        if let Some(mut storing) = self.storing.take()
-            && let Ok(Ok(())) = timeout_at(deadline, &mut storing.write).await
-        {
-            self.stored = self.stored.max(storing.covers);
-        }
-        if self.deps.guarantee == Guarantee::AtLeastOnce && !self.lease.fence().has_fallen() {
-            self.store_at_stop(deadline).await;
-        }
-        if !in_time {
-            self.fence.fall();
-        }
-        self.show();
-        Stopped { beyond_checkpoint: self.beyond_checkpoint() }
-    }
-
-    async fn store_at_stop(&mut self, deadline: Instant) {
-        loop {
-            let (watermark, settled) = self.acks.read(|tracker| (tracker.watermark().cloned(), tracker.settled()));
-            let Some(place) = watermark.filter(|_| settled > self.stored) else { return };
-            match timeout_at(deadline, self.lease.store(self.progress(&place))).await {
-                Ok(Ok(())) => self.stored = settled,
-                Ok(Err(StoreError::Lost)) | Err(_) => return,
-                Ok(Err(StoreError::Failed(error))) => {
-                    warn!(shard = %self.lease.shard(), %error, "progress could not be stored while stopping");
-                    let pause = self.deps.backoff_time.min(Duration::from_millis(500));
-                    if timeout_at(deadline, tokio::time::sleep(pause)).await.is_err() {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
     /// ATLEAST_ONCE: records settled or on their way beyond the stored checkpoint. ATMOST_ONCE: records the stored checkpoint
     /// covers that are not known to be settled.
-    fn beyond_checkpoint(&self) -> u64 {
+    pub(super) fn beyond_checkpoint(&self) -> u64 {
         self.acks.read(|tracker| match self.deps.guarantee {
             Guarantee::AtLeastOnce | Guarantee::EffectivelyOnce => {
                 tracker.settled().saturating_sub(self.stored) + tracker.settled_ahead() + tracker.pending()
@@ -553,11 +472,18 @@ impl Consumer {
         })
     }
 
-    fn show(&mut self) {
+    pub(super) fn show(&mut self) {
         let beyond = self.beyond_checkpoint();
         let drained = self.winding_down && self.waiting.is_empty();
         self.place.show(|view| (view.beyond_checkpoint, view.drained) = (beyond, drained));
     }
+}
+
+/// Why a record without a number of its own cannot be sent.
+fn no_number(record: &Record) -> Error {
+    let message =
+        format!("record `{}` has no number of its own: 2^39 records of a shard have one, and 2^24 messages of a record", record.label);
+    Error::new(ErrorKind::Data, message)
 }
 
 fn place_of(item: &Item) -> &Place {
@@ -597,9 +523,10 @@ async fn asked(stop: &mut watch::Receiver<Option<Instant>>) -> Instant {
     }
 }
 
-async fn written(storing: &mut Option<Storing>) -> Result<(), StoreError> {
-    match storing {
-        Some(storing) => (&mut storing.write).await,
+/// Waits for what happens to the lineage, or for ever without one.
+pub(super) async fn happens(exactly: &mut Option<ExactlyOnce>, may_store: bool) -> Event {
+    match exactly {
+        Some(exactly) => exactly.event(may_store).await,
         None => std::future::pending().await,
     }
 }
@@ -614,7 +541,10 @@ async fn fetch(retrieval: &mut Option<Box<dyn Retrieval>>) -> Result<Fetched, Fe
 impl Drop for Consumer {
     fn drop(&mut self) {
         let lost = self.lease.fence().has_fallen();
-        if lost && self.deps.guarantee == Guarantee::AtLeastOnce {
+        if let Some(sending) = self.exactly.as_mut().and_then(ExactlyOnce::sending) {
+            sending.lineage.close();
+        }
+        if lost && self.deps.guarantee != Guarantee::AtMostOnce {
             // Dropped before it noticed the loss itself: what comes again is the new owner's affair then, too.
             self.place.show(|view| view.beyond_checkpoint = 0);
         }

@@ -7,6 +7,7 @@
 use crate::aggregation::{Deaggregated, UserRecords, deaggregate};
 use crate::config::{MessageKeyMode, RecordProperty};
 use crate::ids::{HashRange, Position, SequenceNumber, ShardId};
+use crate::lease::record_number;
 use crate::port::{Encryption, RawRecord};
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -149,7 +150,7 @@ impl Decoder {
             }),
             event_time: raw.arrived_at,
             properties,
-            sequence: Some(self.ordinal << 24 | sub),
+            sequence: record_number(self.ordinal, sub),
             label: Label { position: raw.sequence.text().clone(), index: sub },
         }
     }
@@ -166,9 +167,9 @@ impl Decoder {
         records.first().map(|record| (&record.sequence, record.arrived_at))
     }
 
-    /// Begins the count again: the record that the ordinal belonged to is gone.
-    pub(super) fn restart_ordinals(&mut self) {
-        self.ordinal = 0;
+    /// The next record is the one behind `ordinal`.
+    pub(super) fn count_from(&mut self, ordinal: u64) {
+        self.ordinal = ordinal;
     }
 }
 

@@ -7,11 +7,15 @@
 mod board;
 mod consumer;
 mod decode;
+mod exactly_once;
 mod expiry;
+mod opening;
 mod progress;
 mod queue;
 mod runner;
 mod start;
+mod stop;
+mod storing;
 #[cfg(test)]
 mod tests;
 

@@ -42,6 +42,11 @@ impl StoreSchedule {
         Instant::now() >= self.idle_next
     }
 
+    /// Whether the last attempt failed: the next one waits for its time.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failures > 0
+    }
+
     /// Nothing had to be stored.
     pub(super) fn skipped(&mut self) {
         self.next = Instant::now() + self.interval;

@@ -9,7 +9,7 @@ use crate::coordinator::{RunningShard, ShardEnd, ShardRunner, Stopped};
 use crate::lease::HeldLease;
 use crate::metrics::Facts;
 use crate::port::{RetrievalMode, StreamDescription};
-use connector_sdk::{ByteBudget, ByteString, Clock, Failures, Fence, Guarantee, SourceContext, Task};
+use connector_sdk::{ByteBudget, ByteString, Clock, Failures, Fence, Guarantee, Lineages, SourceContext, Task};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub(crate) struct ShardDeps {
     pub(super) budget: ByteBudget,
     pub(super) clock: Clock,
     pub(super) guarantee: Guarantee,
+    /// With EFFECTIVELY_ONCE: what is shared with the sink.
+    pub(super) lineages: Lineages,
     pub(super) form: MessageForm,
     pub(super) initial_position: InitialPosition,
     pub(super) checkpoint_interval: Duration,
@@ -67,6 +69,7 @@ impl ShardDeps {
             budget: context.budget.clone(),
             clock: context.clock.clone(),
             guarantee: context.guarantee,
+            lineages: context.lineages.clone(),
             form: MessageForm { properties: settings.properties.clone(), key_mode: settings.key_mode },
             initial_position: settings.initial_position,
             checkpoint_interval: settings.checkpoint_interval,

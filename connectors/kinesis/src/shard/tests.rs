@@ -10,7 +10,7 @@ use crate::lease::{Claimant, Fault, HeldLease, Lease, LeaseTable, MemoryTable, O
 use crate::metrics::Facts;
 use crate::port::{ChildShard, Encryption, FetchError, Fetched, RawRecord, Retrieval, RetrievalMode, StartAt};
 use bytes::Bytes;
-use connector_sdk::{Batch, ByteBudget, Clock, Error, ErrorKind, Failures, Fence, Guarantee, Share};
+use connector_sdk::{Batch, ByteBudget, Clock, Error, ErrorKind, Failures, Fence, Guarantee, Lineages, Share};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::collections::VecDeque;
@@ -121,6 +121,8 @@ async fn world(guarantee: Guarantee, checkpoint: &str, answers: Vec<Answer>) -> 
         failover: Duration::from_secs(10),
         initial_position: InitialPosition::TrimHorizon,
         write_prefix: "w".to_owned(),
+        guarantee,
+        uptime: Clock::from_fn(|| 0),
     };
     let claimant = Claimant::new(Arc::<MemoryTable>::clone(&table), worker);
     let Taken::Held(lease) = claimant.take(&row, None, None).await.unwrap() else { panic!("the lease is free") };
@@ -140,6 +142,7 @@ async fn world(guarantee: Guarantee, checkpoint: &str, answers: Vec<Answer>) -> 
         budget: budget.clone(),
         clock: Clock::from_fn(|| NOW),
         guarantee,
+        lineages: Lineages::default(),
         form: MessageForm { properties: vec![RecordProperty::SequenceNumber], key_mode: MessageKeyMode::PartitionKey },
         initial_position: InitialPosition::TrimHorizon,
         checkpoint_interval: Duration::from_secs(5),

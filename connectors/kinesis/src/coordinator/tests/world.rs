@@ -6,10 +6,10 @@ use crate::coordinator::{
     Coordinator, CoordinatorDeps, CoordinatorSettings, RunningShard, ShardEnd, ShardRunner, Stopped, worker_identifier,
 };
 use crate::ids::{Checkpoint, HashRange, Position, SequenceNumber, ShardId};
-use crate::lease::{HeldLease, LeaseTable, MemoryTable, Progress, StoreError};
+use crate::lease::{HeldLease, LeaseTable, MemoryTable, Numbering, Progress, StoreError};
 use crate::metrics::Facts;
 use crate::port::{ChildShard, Shard, ShardFilter, ShardList, StreamApi, StreamDescription};
-use connector_sdk::{ByteString, Clock, Error, Failures, Identity, Random};
+use connector_sdk::{ByteString, Clock, Error, Failures, Guarantee, Identity, Random};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -330,8 +330,9 @@ impl ShardRunner for Readers {
 impl Reader {
     async fn store(&mut self) -> Result<(), StoreError> {
         let sequence = SequenceNumber::parse(self.position.to_string()).unwrap();
-        let progress =
-            Progress { checkpoint: Checkpoint::At(Position { sequence, sub: 0 }), ordinal: self.position, caught_up_at: None, start: None };
+        let checkpoint = Checkpoint::At(Position { sequence, sub: 0 });
+        let numbering = Some(Numbering { epoch: 1, ordinal: self.position });
+        let progress = Progress { checkpoint, numbering, exact: None, caught_up_at: None, start: None };
         self.lease.store(progress).await?;
         self.unstored = false;
         self.stream.stored(self.lease.shard(), self.position);
@@ -452,6 +453,7 @@ impl Setup {
             runner: Arc::new(runner),
             identity,
             clock: Clock::from_fn(move || local_clock),
+            uptime: Clock::uptime(),
             random,
             facts: self.facts.clone().unwrap_or_else(|| Facts::new(MetricsLevel::None, worker.clone())),
             failures: self.failures.clone(),
@@ -473,6 +475,7 @@ impl Setup {
                 billing_mode: BillingMode::PayPerRequest,
             },
             topic: self.topic.into(),
+            guarantee: Guarantee::AtLeastOnce,
         };
         Ok((worker, Coordinator::prepare(deps, settings).await?.begin()))
     }
