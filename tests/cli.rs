@@ -186,7 +186,7 @@ fn a_file_that_is_no_json_or_yaml_is_named_with_line_and_column() {
 fn localrun_ends_with_1_for_what_shows_without_network() {
     let (_folder, path) = file("orders.json", SOUND);
     for (flags, wanted) in [
-        (&["--processing-guarantees", "EFFECTIVELY_ONCE"][..], "`EFFECTIVELY_ONCE` is not offered yet"),
+        (&["--processing-guarantees", "MANUAL"][..], "`MANUAL` leaves acknowledgement to the user's code"),
         (&["--processingGuarantees", "ATLEAST_ONC"], "did you mean `ATLEAST_ONCE`?"),
         (&["--destinationTopicName", "a b"], "`topicName`: `a b` is not a topic name"),
         (&["--source-type", "kafka"], "there is no connector `kafka`"),

@@ -24,17 +24,21 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     let code = if checked.is_ok() { 0 } else { super::WRONG_CONFIGURATION };
     if arguments.json {
         let none = Vec::new();
-        let (problems, notes) = match &checked {
-            Ok(spec) => (&none, spec.notes.as_slice()),
-            Err(problems) => (problems, [].as_slice()),
+        let (problems, notes, promise) = match &checked {
+            Ok(spec) => (&none, spec.notes.as_slice(), spec.promise()),
+            Err(problems) => (problems, [].as_slice(), Vec::new()),
         };
-        let printed = super::print(&format!("{:#}\n", json!({ "valid": checked.is_ok(), "problems": problems, "notes": notes })));
+        let found = json!({ "valid": checked.is_ok(), "problems": problems, "promise": promise, "notes": notes });
+        let printed = super::print(&format!("{found:#}\n"));
         return code.max(printed);
     }
     let file = arguments.file.display();
     match checked {
         Ok(spec) => {
             let mut text = format!("{file}: valid; `{}` would publish to {}\n", spec.connector.name, spec.topic);
+            for sentence in spec.promise() {
+                text.push_str(&format!("  {sentence}\n"));
+            }
             for note in &spec.notes {
                 text.push_str(&format!("  note: {note}\n"));
             }

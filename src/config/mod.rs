@@ -7,6 +7,7 @@ mod choice;
 mod document;
 mod nearest;
 mod not_built;
+mod promise;
 mod published;
 mod report;
 mod resolve;

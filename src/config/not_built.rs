@@ -7,19 +7,14 @@ use connector_sdk::Problem;
 /// Problems with what is not built; sentences on what means nothing go to `notes`.
 pub(super) fn check(config: &SourceConfig, notes: &mut Vec<String>) -> Vec<Problem> {
     let mut problems = Vec::new();
-    match config.processing_guarantees {
-        Some(ProcessingGuarantees::EffectivelyOnce) => problems.push(
-            Problem::new("processingGuarantees", "`EFFECTIVELY_ONCE` is not offered yet, and nothing less is put in its place")
-                .hint("write `ATLEAST_ONCE` (duplicates after a crash) or `ATMOST_ONCE` (losses after a crash)"),
-        ),
-        Some(ProcessingGuarantees::Manual) => problems.push(
+    if config.processing_guarantees == Some(ProcessingGuarantees::Manual) {
+        problems.push(
             Problem::new(
                 "processingGuarantees",
                 "`MANUAL` leaves acknowledgement to the user's code, and a source has none: it would never progress",
             )
             .hint("write `ATLEAST_ONCE`"),
-        ),
-        _ => {}
+        );
     }
     let schema_type = given(&config.schema_type);
     if let Some(kind) = schema_type.filter(|kind| !["bytes", "none"].iter().any(|plain| kind.eq_ignore_ascii_case(plain))) {

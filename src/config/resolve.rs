@@ -59,6 +59,17 @@ pub fn resolve(mut document: Map<String, Value>, surroundings: Surroundings<'_>)
     let dead_letter_topic = settings.as_ref().and_then(|settings| settings.dead_letter_topic.as_deref());
     let dead_letter_topic = dead_letter_topic.map(|text| dead_letter(text, topic.as_ref())).transpose();
     let dead_letter_topic = dead_letter_topic.map_err(|problem| problems.push(problem)).ok().flatten();
+    if config.processing_guarantees == Some(ProcessingGuarantees::EffectivelyOnce)
+        && let Some(topic) = topic.as_ref().filter(|topic| !topic.is_persistent())
+    {
+        problems.push(
+            Problem::new(
+                "processingGuarantees",
+                format!("`EFFECTIVELY_ONCE` needs a broker that keeps what it stored, and `{topic}` keeps nothing"),
+            )
+            .hint("publish to a persistent topic, or write `ATMOST_ONCE`"),
+        );
+    }
 
     let (Some(tenant), Some(namespace), Some(name), Some(topic), Some((info, source)), Some(settings), true) =
         (tenant, namespace, name, topic, source, settings, problems.is_empty())
@@ -74,7 +85,8 @@ pub fn resolve(mut document: Map<String, Value>, surroundings: Surroundings<'_>)
         topic,
         guarantee: match config.processing_guarantees {
             Some(ProcessingGuarantees::AtMostOnce) => Guarantee::AtMostOnce,
-            _ => Guarantee::AtLeastOnce,
+            Some(ProcessingGuarantees::EffectivelyOnce) => Guarantee::EffectivelyOnce,
+            Some(ProcessingGuarantees::AtLeastOnce | ProcessingGuarantees::Manual) | None => Guarantee::AtLeastOnce,
         },
         connector: info,
         source,

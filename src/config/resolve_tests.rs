@@ -84,7 +84,12 @@ fn each_mistake_is_named_with_path_cause_and_hint() {
         (json!({"parallelism": "many"}), "parallelism", "must be a whole number", ""),
         (json!({"procesingGuarantees": "ATLEAST_ONCE"}), "procesingGuarantees", "not known", "did you mean `processingGuarantees`?"),
         (json!({"processingGuarantees": "ATLEAST_ONC"}), "processingGuarantees", "not known here", "`ATLEAST_ONCE`"),
-        (json!({"processingGuarantees": "EFFECTIVELY_ONCE"}), "processingGuarantees", "is not offered yet", "`ATLEAST_ONCE`"),
+        (
+            json!({"processingGuarantees": "EFFECTIVELY_ONCE", "topicName": "non-persistent://a/b/c"}),
+            "processingGuarantees",
+            "keeps nothing",
+            "persistent topic",
+        ),
         (json!({"processingGuarantees": "MANUAL"}), "processingGuarantees", "never progress", "`ATLEAST_ONCE`"),
         (json!({"schemaType": "AVRO"}), "schemaType", "`AVRO` is not offered", "`bytes`"),
         (json!({"serdeClassName": "com.example.Serde"}), "serdeClassName", "cannot be loaded", "remove"),

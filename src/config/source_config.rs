@@ -63,7 +63,7 @@ pub enum ProcessingGuarantees {
     /// No record arrives twice; a crash may lose what was on its way.
     #[serde(rename = "ATMOST_ONCE")]
     AtMostOnce,
-    /// Not offered yet.
+    /// Each record arrives once; the topic's broker deduplicates.
     #[serde(rename = "EFFECTIVELY_ONCE")]
     EffectivelyOnce,
     /// Not offered for sources.

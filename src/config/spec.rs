@@ -52,6 +52,13 @@ impl InstanceSpec {
     }
 }
 
+impl InstanceSpec {
+    /// What this configuration guarantees, and on what conditions, in sentences for a person.
+    pub fn promise(&self) -> Vec<String> {
+        super::promise::sentences(self.guarantee, &self.topic, &self.settings, self.dead_letter_topic.as_ref())
+    }
+}
+
 impl fmt::Debug for InstanceSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "InstanceSpec({}/{}/{}, {} to {})", self.tenant, self.namespace, self.name, self.connector.name, self.topic)

@@ -18,6 +18,9 @@ use tracing::{error, info, warn};
 /// # Errors
 /// When the metrics port cannot be had; what goes wrong with the instances is in the report.
 pub async fn run_local(spec: InstanceSpec, sink: Arc<dyn ReadySink>, options: &LocalRunOptions) -> Result<RunReport, Error> {
+    for sentence in spec.promise() {
+        info!("{sentence}");
+    }
     for note in &spec.notes {
         info!("{note}");
     }

@@ -46,6 +46,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         topic,
         producer,
         guarantee: Guarantee::AtLeastOnce,
+        exactly_once: None,
         on_record_error: OnRecordError::Fail,
         dead_letter_topic: None,
         max_pending_bytes: 64 << 20,

@@ -7,12 +7,15 @@
 use crate::auth::{self, Authentication};
 use crate::config::{ClientConfig, ProducerConfig};
 use crate::driver::{Dial, Dialer, actor};
+use crate::exact::Exact;
 use crate::facts::Facts;
 use crate::machine::{Batching, Charge, Machine, Settings};
 use crate::policy::Policy;
 use crate::topic::TopicName;
 use crate::wire::compression::Compression;
-use connector_sdk::{Batch, Clock, Error, ErrorKind, Guarantee, Identity, OnRecordError, Random, Record, Sink, SinkWatch, Task, WriteRoom};
+use connector_sdk::{
+    Batch, Clock, Error, ErrorKind, Guarantee, Identity, Lineages, OnRecordError, Random, Record, Sink, SinkWatch, Task, WriteRoom,
+};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -37,6 +40,8 @@ pub struct PublisherSettings {
     pub producer: Option<ProducerConfig>,
     /// What is promised.
     pub guarantee: Guarantee,
+    /// For [`Guarantee::EffectivelyOnce`].
+    pub exactly_once: Option<ExactlyOnce>,
     /// What is done with a record that cannot be stored.
     pub on_record_error: OnRecordError,
     /// For [`OnRecordError::DeadLetter`].
@@ -49,6 +54,15 @@ pub struct PublisherSettings {
     pub clock: Clock,
     /// For back-off and for where round robin begins.
     pub random: Random,
+}
+
+/// What EFFECTIVELY_ONCE needs beside.
+#[derive(Debug, Clone)]
+pub struct ExactlyOnce {
+    /// Shared with the source.
+    pub lineages: Lineages,
+    /// Whether to go on, perhaps doubling, where nobody can know what is stored.
+    pub accept_duplicates: bool,
 }
 
 /// What is handed to the actor.
@@ -173,6 +187,10 @@ impl Publisher {
             most_bytes,
             waiting: Mutex::new(Some(format!("the cluster at `{service}`"))),
         });
+        let exact = settings.exactly_once.map(|exactly| {
+            let hashing = producer.map(|producer| producer.hashing_scheme).unwrap_or_default();
+            Exact::new(exactly.lineages, topic.clone(), hashing.name(), exactly.accept_duplicates)
+        });
         let (submissions, queue) = mpsc::channel(WAITING_BATCHES);
         let (started, outcome) = oneshot::channel();
         let stop = CancellationToken::new();
@@ -180,6 +198,7 @@ impl Publisher {
             machine,
             topic,
             policy,
+            exact,
             scheme: producer.map(|producer| producer.hashing_scheme).unwrap_or_default(),
             window: batching.enabled.then(|| producer.map_or(batching.delay * 10, |producer| producer.round_robin_window())),
             dialer,

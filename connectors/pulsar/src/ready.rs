@@ -1,9 +1,9 @@
 //! The publisher as the engine opens it: configuration that was checked, opened again and again.
 
 use crate::config::{ClientConfig, ProducerConfig};
-use crate::publisher::{Publisher, PublisherSettings};
+use crate::publisher::{ExactlyOnce, Publisher, PublisherSettings};
 use crate::topic::TopicName;
-use connector_sdk::{DynSink, Error, ReadySink, SinkContext};
+use connector_sdk::{DynSink, Error, Guarantee, ReadySink, SinkContext};
 use futures_util::future::BoxFuture;
 
 /// A topic to publish to, and how.
@@ -27,6 +27,8 @@ impl ReadySink for PublisherFactory {
                 topic: self.topic.to_string(),
                 producer: self.producer.clone(),
                 guarantee: context.guarantee,
+                exactly_once: (context.guarantee == Guarantee::EffectivelyOnce)
+                    .then(|| ExactlyOnce { lineages: context.lineages, accept_duplicates: context.accept_duplicates }),
                 on_record_error: context.on_record_error,
                 dead_letter_topic: context.dead_letter_topic,
                 max_pending_bytes: self.max_pending_bytes,

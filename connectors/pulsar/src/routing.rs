@@ -20,6 +20,14 @@ pub enum HashingScheme {
 }
 
 impl HashingScheme {
+    /// Its name in configurations and on lease rows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Murmur3_32 => "Murmur3_32Hash",
+            Self::JavaString => "JavaStringHash",
+        }
+    }
+
     /// The key's hash, 0 to 2^31 - 1.
     pub fn hash(self, key: &str) -> u32 {
         let full = match self {

@@ -21,6 +21,17 @@ impl TopicName {
         &self.0
     }
 
+    /// Its namespace with the tenant, `tenant/namespace`.
+    pub fn namespace(&self) -> &str {
+        let path = self.0.split_once("://").map_or(self.0.as_str(), |(_, path)| path);
+        path.rsplit_once('/').map_or(path, |(namespace, _)| namespace)
+    }
+
+    /// Whether brokers keep its messages.
+    pub fn is_persistent(&self) -> bool {
+        self.0.starts_with("persistent://")
+    }
+
     /// The name of the topic that is partition `index` of this one.
     #[must_use]
     pub fn partition(&self, index: u32) -> Self {

@@ -4,12 +4,13 @@
 
 use super::connections::Connections;
 use super::socket::Dial;
+use crate::exact::{Exact, Way};
 use crate::machine::{Charge, Event, Machine, Naming, Now, ProducerId, Subject, Trouble};
 use crate::policy::{Fate, Policy};
 use crate::publisher::{Shared, Submission};
 use crate::routing::{HashingScheme, Router};
 use crate::topic::TopicName;
-use connector_sdk::{Batch, Clock, Error, Record};
+use connector_sdk::{Batch, Clock, Error, ErrorKind, Lineages, Record};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub(crate) struct Parts {
     pub(crate) machine: Machine,
     pub(crate) topic: TopicName,
     pub(crate) policy: Policy,
+    /// With EFFECTIVELY_ONCE.
+    pub(crate) exact: Option<Exact>,
     pub(crate) scheme: HashingScheme,
     /// How long round robin stays on a partition.
     pub(crate) window: Option<Duration>,
@@ -57,6 +60,9 @@ struct Actor {
     main: Route,
     dead_letters: Option<Route>,
     policy: Policy,
+    /// With EFFECTIVELY_ONCE: who sends instead of the main route's producers, and what the source asks through.
+    exact: Option<Exact>,
+    lineages: Option<Lineages>,
     scheme: HashingScheme,
     window: Option<Duration>,
     first: u64,
@@ -91,7 +97,7 @@ struct Flush {
 
 /// Runs until stopped, or until a start that cannot succeed has said so.
 pub(crate) async fn run(parts: Parts) {
-    let Parts { mut machine, topic, policy, scheme, window, dialer, shared, clock, first, stop, mut submissions, started } = parts;
+    let Parts { mut machine, topic, policy, exact, scheme, window, dialer, shared, clock, first, stop, mut submissions, started } = parts;
     let _end = EndOfRoom(Arc::clone(&shared));
     let now = Now { at: Instant::now().into_std(), wall: clock.millis() };
     let id = machine.resolve(now, topic.clone());
@@ -102,6 +108,8 @@ pub(crate) async fn run(parts: Parts) {
         main,
         dead_letters: None,
         policy,
+        lineages: exact.as_ref().map(|exact| exact.lineages().clone()),
+        exact,
         scheme,
         window,
         first,
@@ -120,7 +128,7 @@ pub(crate) async fn run(parts: Parts) {
     let timer = tokio::time::sleep_until(Instant::now());
     tokio::pin!(timer);
     while !actor.over {
-        let deadline = actor.machine.deadline().map(Instant::from_std);
+        let deadline = actor.deadline().map(Instant::from_std);
         if let Some(deadline) = deadline
             && timer.deadline() != deadline
         {
@@ -134,6 +142,7 @@ pub(crate) async fn run(parts: Parts) {
                 let now = actor.now();
                 actor.connections.tell(now, &mut actor.machine, event);
             }
+            () = asked(actor.lineages.as_ref()) => actor.asked(),
             submission = submissions.recv(), if accepting => {
                 let Some(submission) = submission else { break };
                 actor.submitted(submission);
@@ -171,7 +180,8 @@ impl Actor {
     }
 
     fn batch(&mut self, now: Now, batch: Batch, mut left: Charge) {
-        let Batch { partition, records, mut handle, lineage: _ } = batch;
+        let Batch { partition, records, mut handle, lineage } = batch;
+        self.asked();
         let count = records.len();
         for (at, record) in records.into_iter().enumerate() {
             // What a batch above all the room there is was charged is spread from its front.
@@ -185,8 +195,20 @@ impl Actor {
                 one.give_back();
                 continue;
             }
-            let producer = Self::route(&mut self.machine, &mut self.main, now, &record);
-            self.machine.append(now, producer, record, &partition, one, charge);
+            match (&mut self.exact, &lineage) {
+                (None, _) => {
+                    let producer = Self::route(&mut self.machine, &mut self.main, now, &record);
+                    self.machine.append(now, producer, record, &partition, one, charge);
+                }
+                (Some(exact), Some(lineage)) => {
+                    let way = Way { lineage, router: &mut self.main.router, partition: &partition };
+                    exact.submit(&mut self.machine, now, way, record, one, charge);
+                }
+                (Some(_), None) => {
+                    self.machine.release(charge);
+                    one.fail(Error::new(ErrorKind::Data, "the source does not say by which numbers the record was sent before"));
+                }
+            }
         }
         // Of a batch without records the room is free at once.
         self.machine.release(left);
@@ -210,10 +232,20 @@ impl Actor {
     fn settle(&mut self) {
         let now = self.now();
         self.machine.tick(now);
-        self.machine.pump(now);
-        while let Some(action) = self.machine.next_action() {
-            if let Some(event) = self.connections.act(now, &mut self.machine, action) {
-                self.event(now, event);
+        loop {
+            if let Some(exact) = &mut self.exact {
+                exact.settle(&mut self.machine, now);
+            }
+            self.machine.pump(now);
+            let mut acted = false;
+            while let Some(action) = self.machine.next_action() {
+                acted = true;
+                if let Some(event) = self.connections.act(now, &mut self.machine, action) {
+                    self.event(now, event);
+                }
+            }
+            if !acted || self.exact.is_none() {
+                break;
             }
         }
         self.recover();
@@ -226,7 +258,8 @@ impl Actor {
             self.growing = None;
         }
         let machine = &self.machine;
-        let answered = |flush: &Flush| flush.targets.iter().all(|(id, target)| machine.progress(*id).1 >= *target);
+        let idle = self.exact.as_ref().is_none_or(|exact| exact.is_idle(machine));
+        let answered = |flush: &Flush| idle && flush.targets.iter().all(|(id, target)| machine.progress(*id).1 >= *target);
         let mut at = 0;
         while at < self.flushes.len() {
             if !answered(&self.flushes[at]) {
@@ -273,8 +306,13 @@ impl Actor {
                     let _unheard = started.send(Ok(()));
                 }
             }
-            // No producer is named here yet.
-            Event::Admission { .. } | Event::Overtaken { .. } | Event::Unclear { .. } | Event::Ended { .. } => {}
+            Event::Admission { .. } | Event::Overtaken { .. } | Event::Unclear { .. } | Event::ReadBack { .. } => {
+                self.exact_event(now, event)
+            }
+            Event::Ended { producer } => {
+                self.troubles.remove(&Subject::Producer(producer));
+                self.show_waiting();
+            }
             Event::Trouble { subject, trouble } => self.trouble(subject, trouble),
             Event::Refused(refused) => {
                 let from_dead_letters = !self.is_main(refused.producer);
@@ -290,18 +328,55 @@ impl Actor {
                 self.machine.judged(now, producer);
             }
             // A publisher reads nothing.
-            Event::Consumer { .. } | Event::ReadBack { .. } => {}
+            Event::Consumer { .. } => {}
+        }
+    }
+
+    fn exact_event(&mut self, now: Now, event: Event) {
+        let Some(exact) = &mut self.exact else { return };
+        let machine = &mut self.machine;
+        match event {
+            Event::Admission { producer, last, unknown } => exact.admission(machine, now, producer, last, unknown),
+            Event::Overtaken { producer, items } => exact.overtaken(machine, now, producer, items),
+            Event::Unclear { producer, items } => exact.unclear(machine, now, producer, items),
+            Event::ReadBack { id, outcome } => exact.read(machine, now, id, outcome),
+            _ => {}
+        }
+        self.show_waiting();
+    }
+
+    /// Takes what the source has asked for.
+    fn asked(&mut self) {
+        let now = self.now();
+        if let Some(exact) = &mut self.exact {
+            exact.requests(&mut self.machine, now);
+        }
+    }
+
+    fn deadline(&self) -> Option<std::time::Instant> {
+        let exact = self.exact.as_ref().and_then(Exact::deadline);
+        match (self.machine.deadline(), exact) {
+            (Some(machine), Some(exact)) => Some(machine.min(exact)),
+            (machine, exact) => machine.or(exact),
         }
     }
 
     fn is_main(&self, producer: ProducerId) -> bool {
-        self.main.producers.contains(&Some(producer))
+        self.main.producers.contains(&Some(producer)) || self.exact.as_ref().is_some_and(|exact| exact.owns(producer))
     }
 
     fn partitions(&mut self, now: Now, topic: crate::machine::TopicId, partitions: u32) {
         self.troubles.remove(&Subject::Topic(topic));
         self.show_waiting();
         if topic == self.main.id {
+            if let Some(exact) = &self.exact {
+                exact.partitions(partitions);
+            }
+            if self.main.partitions.is_some() && self.exact.is_some() {
+                // Each lineage goes on by the partitions that its row says.
+                self.main.partitions = Some(partitions);
+                return;
+            }
             if self.main.partitions.is_some() {
                 self.growing = Some(partitions);
                 self.machine.flush(now);
@@ -431,11 +506,16 @@ impl Actor {
     }
 
     fn show_waiting(&self) {
-        self.shared.set_waiting(self.troubles.values().map(|(text, _)| text).min().cloned());
+        let reading = self.exact.as_ref().and_then(Exact::waiting_for);
+        self.shared.set_waiting(self.troubles.values().map(|(text, _)| text).min().cloned().or(reading));
     }
 
     /// Closes producers, lets the writers finish for a moment, gives back what is unresolved.
     async fn farewell(mut self) {
+        let now = self.now();
+        if let Some(exact) = &mut self.exact {
+            exact.shut_down(&mut self.machine, now);
+        }
         self.machine.shut_down();
         self.say_losses();
         let now = self.now();
@@ -447,4 +527,12 @@ impl Actor {
 fn is_quiet(machine: &Machine, id: ProducerId) -> bool {
     let (accepted, resolved) = machine.progress(id);
     accepted == resolved
+}
+
+/// Waits until the source asks for something that concerns its lineages; for ever where there are none.
+async fn asked(lineages: Option<&Lineages>) {
+    match lineages {
+        Some(lineages) => lineages.asked().await,
+        None => std::future::pending().await,
+    }
 }

@@ -8,6 +8,7 @@
 use super::entry::{Charge, Entry, Pack};
 use super::producer::State;
 use super::{Duty, Event, Machine, Now, ProducerId};
+use crate::topic::TopicName;
 use bytestring::ByteString;
 use connector_sdk::{Error, ErrorKind, Lineage, MessageId, Record};
 use std::sync::Arc;
@@ -112,7 +113,7 @@ impl Machine {
                 entry.called()
             ),
         )
-        .with_hint(switch_on(topic.as_str()));
+        .with_hint(switch_on(topic));
         self.entry_failed(id, entry, error);
     }
 
@@ -180,7 +181,7 @@ impl Machine {
                     entry.called(),
                     entry.highest
                 );
-                let error = Error::new(ErrorKind::Data, text).with_hint(switch_on(topic.as_str()));
+                let error = Error::new(ErrorKind::Data, text).with_hint(switch_on(topic));
                 self.entry_failed(id, entry, error);
             }
         }
@@ -323,8 +324,7 @@ fn as_id(number: u64) -> i64 {
 }
 
 /// The command that switches deduplication on where the topic is.
-fn switch_on(topic: &str) -> String {
-    let namespace =
-        topic.split_once("://").map_or(topic, |(_, rest)| rest).rsplit_once('/').map_or("tenant/namespace", |(namespace, _)| namespace);
+fn switch_on(topic: &TopicName) -> String {
+    let namespace = topic.namespace();
     format!("run `pulsar-admin namespaces set-deduplication {namespace} --enable`, then start again: what is stored is not published twice")
 }

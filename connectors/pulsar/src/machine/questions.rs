@@ -199,11 +199,11 @@ impl Machine {
             return;
         }
         let read = |data: &consume::MessageIdData| MessageId { ledger: data.ledger_id, entry: data.entry_id };
-        let last = Some(read(&answer.last_message_id)).filter(|last| last.entry >= 0);
+        let last = read(&answer.last_message_id);
         if consumer.reading.is_some() {
             return self.read_back_end(now, id, last, answer.mark_delete.as_ref().map(read));
         }
-        self.news(id, News::Last(Ok(last)));
+        self.news(id, News::Last(Ok(Some(last).filter(|last| last.entry >= 0))));
     }
 
     pub(super) fn tick_questions(&mut self, now: Now, id: ConsumerId) {

@@ -33,12 +33,14 @@ pub struct ReadBackId(pub u64);
 /// Where a reading back begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadFrom {
-    /// With this entry, which was stored.
+    /// With this entry, which was stored; an entry below 0 stands for a topic that was empty in that ledger.
     Message(MessageId),
     /// With the first message published at this time (milliseconds since the epoch) or later.
     Time(u64),
     /// With the first message there is.
     Earliest,
+    /// Behind the last message there is: only where that stands is wanted.
+    End,
 }
 
 /// What was read back.
@@ -48,6 +50,8 @@ pub struct ReadBack {
     pub found: Vec<u64>,
     /// Whether the range asked for was there as a whole; `false`: some of it is gone, or that cannot be excluded.
     pub begins_at_or_before: bool,
+    /// Where the topic ended as of opening; an entry below 0: it was empty, in that ledger. None: the broker does not say.
+    pub end: Option<MessageId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,8 +111,9 @@ impl Reading {
         match (self.at, self.from) {
             (Some(at), _) if id.ledger == at.ledger => id.entry == at.entry + 1,
             (Some(_), _) => id.entry == 0,
+            (None, ReadFrom::Message(from)) if from.entry < 0 => id.entry == 0 && id.ledger >= from.ledger,
             (None, ReadFrom::Message(from)) => id == from,
-            (None, ReadFrom::Time(_) | ReadFrom::Earliest) => true,
+            (None, ReadFrom::Time(_) | ReadFrom::Earliest | ReadFrom::End) => true,
         }
     }
 
@@ -153,9 +158,12 @@ impl Machine {
     /// [`Event::Trouble`].
     pub fn read_back(&mut self, now: Now, topic: TopicName, from: ReadFrom, name: String) -> ReadBackId {
         let (start, stage) = match from {
+            // Everything there is came after it.
+            ReadFrom::Message(id) if id.entry < 0 => (Start::Earliest, Stage::Reading),
             ReadFrom::Message(id) => (Start::Message { id, index: None, inclusive: true }, Stage::Reading),
             ReadFrom::Time(_) => (Start::Earliest, Stage::FirstLook),
             ReadFrom::Earliest => (Start::Earliest, Stage::Reading),
+            ReadFrom::End => (Start::Latest, Stage::Reading),
         };
         let subscription = Subscription {
             durable: false,
@@ -182,16 +190,21 @@ impl Machine {
     }
 
     /// The answer to where the topic ends, and where the broker's cursor stands.
-    pub(super) fn read_back_end(&mut self, now: Now, id: ConsumerId, last: Option<MessageId>, cursor: Option<MessageId>) {
+    pub(super) fn read_back_end(&mut self, now: Now, id: ConsumerId, answer: MessageId, cursor: Option<MessageId>) {
+        let last = Some(answer).filter(|last| last.entry >= 0);
         let Some(consumer) = self.consumers.get_mut(&id) else { return };
         let Some(reading) = &mut consumer.reading else { return };
         if !std::mem::replace(&mut reading.ended, true) {
             reading.end = last;
+            if reading.from == ReadFrom::End {
+                let end = Some(answer).filter(|end| end.ledger >= 0);
+                return self.end_read_back(id, Ok(ReadBack { found: Vec::new(), begins_at_or_before: true, end }));
+            }
             let from_is_there = match reading.from {
-                ReadFrom::Message(from) => last.is_some_and(|last| from <= last),
+                ReadFrom::Message(from) => from.entry < 0 || last.is_some_and(|last| from <= last),
                 // An empty topic may be new, or trimmed.
                 ReadFrom::Time(_) => last.is_some(),
-                ReadFrom::Earliest => true,
+                ReadFrom::Earliest | ReadFrom::End => true,
             };
             reading.whole = from_is_there;
             if last.is_none() || !from_is_there {
@@ -278,12 +291,17 @@ impl Machine {
         self.ask_last(now, id);
     }
 
+    /// Nobody wants to know any more.
+    pub fn drop_read_back(&mut self, id: ReadBackId) {
+        self.close_consumer(ConsumerId(id.0));
+    }
+
     fn end_reading(&mut self, id: ConsumerId) {
         let Some(reading) = self.consumers.get_mut(&id).and_then(|consumer| consumer.reading.as_deref_mut()) else { return };
         let mut found = std::mem::take(&mut reading.found);
         found.sort_unstable();
         found.dedup();
-        let read = ReadBack { found, begins_at_or_before: reading.whole };
+        let read = ReadBack { found, begins_at_or_before: reading.whole, end: reading.end };
         self.end_read_back(id, Ok(read));
     }
 

@@ -54,12 +54,16 @@ pub(super) struct State {
     connections: Vec<Option<Connection>>,
     names: usize,
     stored: i64,
+    /// Whether the highest number of each name is kept, by topic and name.
+    pub(super) deduplicates: bool,
+    pub(super) highest: BTreeMap<(String, String), i64>,
 }
 
 struct Connection {
     host: String,
     outbound: mpsc::UnboundedSender<BaseCommand>,
     producers: BTreeMap<u64, String>,
+    names: BTreeMap<u64, String>,
     _task: Task<()>,
 }
 
@@ -94,6 +98,8 @@ impl Cluster {
             connections: Vec::new(),
             names: 0,
             stored: 0,
+            deduplicates: false,
+            highest: BTreeMap::new(),
         };
         let credentials = AuthData { method: "token", data: Some(Bytes::from_static(b"good")) };
         Self { state: Arc::new(Mutex::new(state)), frozen: Arc::new(watch::Sender::new(false)), credentials }
@@ -269,13 +275,15 @@ impl Cluster {
                 if state.open_errors.is_empty() {
                     state.names += 1;
                     let producer_name = open.producer_name.clone().unwrap_or_else(|| format!("scripted-{}", state.names));
+                    let last = state.highest.get(&(open.topic.clone(), producer_name.clone())).copied();
                     if let Some(Some(connection)) = state.connections.get_mut(at) {
-                        connection.producers.insert(open.producer_id, open.topic);
+                        connection.producers.insert(open.producer_id, open.topic.clone());
+                        connection.names.insert(open.producer_id, producer_name.clone());
                     }
                     let success = proto::ProducerSuccess {
                         request_id: open.request_id,
                         producer_name,
-                        last_sequence_id: Some(-1),
+                        last_sequence_id: Some(last.unwrap_or(-1)),
                         ..Default::default()
                     };
                     BaseCommand { kind: kind::PRODUCER_SUCCESS, producer_success: Some(success), ..Default::default() }
@@ -291,6 +299,10 @@ impl Cluster {
                     return;
                 }
                 answer
+            }
+            kind::SUBSCRIBE => {
+                let request = i64::try_from(command.subscribe.unwrap().request_id).unwrap();
+                error(request, code::AUTHORIZATION, "Client is not authorized to subscribe")
             }
             kind::CLOSE_PRODUCER => {
                 let close = command.close_producer.unwrap();
@@ -311,7 +323,9 @@ impl Cluster {
 impl State {
     fn store(&mut self, at: usize, send: &proto::Send, entry: Bytes, frame: Bytes) -> Option<BaseCommand> {
         // A SEND that crossed the close of its producer is dropped without a word.
-        let topic = self.connections.get(at)?.as_ref()?.producers.get(&send.producer_id)?.clone();
+        let connection = self.connections.get(at)?.as_ref()?;
+        let topic = connection.producers.get(&send.producer_id)?.clone();
+        let name = connection.names.get(&send.producer_id)?.clone();
         let too_large = self.topic_limit.is_some_and(|limit| entry.len() > limit);
         if let Some((error, text)) = self.send_error.or(too_large.then_some((code::NOT_ALLOWED, "Exceed maximum message size"))) {
             let refusal = proto::SendError {
@@ -322,17 +336,28 @@ impl State {
             };
             return Some(BaseCommand { kind: kind::SEND_ERROR, send_error: Some(refusal), ..Default::default() });
         }
+        if self.deduplicates {
+            let highest = self.highest.entry((topic.clone(), name)).or_insert(-1);
+            if send.sequence_id <= *highest {
+                return Some(receipt(send, -1, -1));
+            }
+            *highest = send.highest_sequence_id.unwrap_or(send.sequence_id);
+        }
         let records = unpack(entry).unwrap().records;
         self.entries.entry(topic).or_default().push(Stored { records, frame });
         self.stored += 1;
-        let receipt = proto::SendReceipt {
-            producer_id: send.producer_id,
-            sequence_id: send.sequence_id,
-            message_id: Some(proto::MessageId { ledger_id: 7, entry_id: self.stored }),
-            highest_sequence_id: Some(send.highest_sequence_id.unwrap_or(-1)),
-        };
-        Some(BaseCommand { kind: kind::SEND_RECEIPT, send_receipt: Some(receipt), ..Default::default() })
+        Some(receipt(send, 7, self.stored))
     }
+}
+
+fn receipt(send: &proto::Send, ledger_id: i64, entry_id: i64) -> BaseCommand {
+    let receipt = proto::SendReceipt {
+        producer_id: send.producer_id,
+        sequence_id: send.sequence_id,
+        message_id: Some(proto::MessageId { ledger_id, entry_id }),
+        highest_sequence_id: Some(send.highest_sequence_id.unwrap_or(-1)),
+    };
+    BaseCommand { kind: kind::SEND_RECEIPT, send_receipt: Some(receipt), ..Default::default() }
 }
 
 impl Connection {
@@ -352,7 +377,8 @@ impl Dial for Cluster {
             let (outbound, queue) = mpsc::unbounded_channel();
             let at = self.state().connections.len();
             let task = Task::spawn("scripted connection", self.clone().serve(at, address.host.clone(), theirs, queue));
-            let connection = Connection { host: address.host.clone(), outbound, producers: BTreeMap::new(), _task: task };
+            let connection =
+                Connection { host: address.host.clone(), outbound, producers: BTreeMap::new(), names: BTreeMap::new(), _task: task };
             self.state().connections.push(Some(connection));
             let (reader, writer) = tokio::io::split(ours);
             Ok(Halves { reader: Box::new(reader), writer: Box::new(writer) })

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod broker;
+mod exactly_once;
 mod faults;
 mod flow;
 mod log_lines;
@@ -22,6 +23,8 @@ pub(super) struct Seen {
     outcomes: Mutex<BTreeMap<u64, &'static str>>,
     reasons: Mutex<Vec<Error>>,
     fenced: AtomicBool,
+    /// As a source's partition: what stands behind a failure is not written any more.
+    halts: AtomicBool,
 }
 
 impl AckSink for Seen {
@@ -40,8 +43,9 @@ impl AckSink for Seen {
         }
     }
 
-    fn is_fenced(&self, _number: u64) -> bool {
-        self.fenced.load(Ordering::Relaxed)
+    fn is_fenced(&self, number: u64) -> bool {
+        let failed = |(earlier, word): (&u64, &&str)| *word == "failed" && *earlier < number;
+        (self.halts.load(Ordering::Relaxed) && self.outcomes.lock().unwrap().iter().any(failed)) || self.fenced.load(Ordering::Relaxed)
     }
 }
 
@@ -57,6 +61,7 @@ fn settings() -> PublisherSettings {
         topic: "orders".into(),
         producer: None,
         guarantee: Guarantee::AtLeastOnce,
+        exactly_once: None,
         on_record_error: OnRecordError::Fail,
         dead_letter_topic: None,
         max_pending_bytes: 8 << 20,

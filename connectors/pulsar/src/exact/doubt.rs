@@ -1,0 +1,74 @@
+//! Where doubt ends: the highest number that owners before may have sent, over all partitions on which their names were used.
+//!
+//! It is known only from producers opened after the lease was taken, and after a steal not before the loser must have noticed.
+
+use super::lane::{Wait, Which};
+use super::{Exact, Line};
+use crate::machine::{Machine, Now};
+use connector_sdk::Lineage;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// How far the search is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// There is nothing to find out, or it was.
+    None,
+    /// Last numbers told from this moment on count, on these partitions of the topic.
+    Since { moment: Instant, partitions: Vec<u32>, late: bool },
+}
+
+impl Doubt {
+    pub(super) fn open(lineage: &Lineage, now: Instant) -> Self {
+        let moment = lineage.doubt_from().map_or(now, |from| from.into_std().max(now));
+        Self::Since { moment, partitions: lineage.used(), late: lineage.has_spent() }
+    }
+}
+
+impl Line {
+    /// Whether the broker's word on a name was heard since, and all that it gave rise to is done.
+    fn is_told(&self, partition: u32, which: Which, since: Instant) -> bool {
+        let Some(lane) = self.lanes.get(&partition) else { return false };
+        let door = if which == Which::Main { &lane.main } else { &lane.late };
+        let busy = matches!(lane.wait, Wait::ReadBack { .. } | Wait::Reopened(_));
+        door.asked.is_some_and(|asked| asked >= since) && !busy && lane.refusal.is_none()
+    }
+}
+
+impl Exact {
+    /// Opens what has to be opened, and says where doubt ends once everything was told.
+    pub(super) fn look_into_doubt(&mut self, machine: &mut Machine, now: Now, number: u64) {
+        let Some(line) = self.lines.get(&number) else { return };
+        let Doubt::Since { moment, partitions, late } = line.doubt.clone() else { return };
+        if now.at < moment {
+            return;
+        }
+        let lineage = Arc::clone(&line.lineage);
+        let names = [Which::Main, Which::Late].into_iter().filter(|which| late || *which == Which::Main);
+        let doors: Vec<(u32, Which)> = names.flat_map(|which| partitions.iter().map(move |partition| (*partition, which))).collect();
+        let mut all_told = true;
+        for (partition, which) in doors {
+            if self.lines.get(&number).is_none_or(|line| line.is_told(partition, which, moment)) {
+                continue;
+            }
+            all_told = false;
+            let door = self.lane(number, partition).door(which);
+            match (door.producer, door.admitted) {
+                (None, _) => {
+                    self.open(machine, now, &lineage, partition, which);
+                }
+                // Its last number was told too early to count.
+                (Some(producer), Some(_)) => {
+                    door.admitted = None;
+                    machine.reopen(now, producer);
+                }
+                (Some(_), None) => {}
+            }
+        }
+        if all_told && let Some(line) = self.lines.get_mut(&number) {
+            let end = line.lanes.values().filter_map(super::lane::Lane::last).max().unwrap_or(0);
+            line.doubt = Doubt::None;
+            lineage.set_doubt_end(end);
+        }
+    }
+}

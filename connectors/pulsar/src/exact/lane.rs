@@ -1,0 +1,134 @@
+//! One lane: the records of one lineage on one partition of the topic, in order, and what they may have to wait for.
+//!
+//! As long as nothing is wrong a lane is only a producer. What the broker may have forgotten is read back first; a number that was
+//! refused and overtaken is written down before anything else is sent, and then goes, at its turn, under the late name.
+
+use crate::machine::{ProducerId, ReadBackId, Withdrawn};
+use connector_sdk::Error;
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// The two names of a lineage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// Its own.
+    Main,
+    /// The one for spent numbers.
+    Late,
+}
+
+/// A producer of a lane.
+#[derive(Debug, Default)]
+pub(super) struct Door {
+    pub(super) producer: Option<ProducerId>,
+    /// When it was last opened and looked at; none while it is not.
+    pub(super) admitted: Option<Instant>,
+    /// When its last number was last asked for.
+    pub(super) asked: Option<Instant>,
+    /// The highest number known to have been sent under its name before it was opened.
+    pub(super) last: Option<u64>,
+    /// What was found in the topic under its name, where the broker's word was not enough.
+    pub(super) found: Option<Found>,
+}
+
+/// What reading the topic back has shown.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Numbers that are stored, rising.
+    pub(super) numbers: Vec<u64>,
+    /// A number up to this that is not among them can never be stored under this name.
+    pub(super) through: u64,
+}
+
+/// What a number turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// It is in the topic.
+    Stored,
+    /// It is not, and higher ones are.
+    Missing,
+    /// It lies behind all that was read.
+    Beyond,
+}
+
+impl Found {
+    pub(super) fn look(&self, number: u64) -> Finding {
+        if number > self.through {
+            Finding::Beyond
+        } else if self.numbers.binary_search(&number).is_ok() {
+            Finding::Stored
+        } else {
+            Finding::Missing
+        }
+    }
+}
+
+/// What a lane waits for before its next record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Wait {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// What the topic holds under a name. `refused`: because of a refusal of numbers up to this.
+    ReadBack { id: ReadBackId, which: Which, refused: Option<u64> },
+    /// That the use of the partition, declared in this version, is written down: nothing was ever sent there.
+    Declared(u64),
+    /// That the producer is open again, to read the topic back then, because of a refusal of numbers up to this.
+    Reopened(Option<u64>),
+    /// Receipts for everything that a producer has.
+    Quiet(Which),
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    pub(super) main: Door,
+    pub(super) late: Door,
+    /// Records that wait for their turn.
+    pub(super) held: VecDeque<Withdrawn>,
+    pub(super) wait: Wait,
+    /// Why nothing can be promised here any more.
+    pub(super) refusal: Option<Error>,
+    /// When a record last came.
+    pub(super) used: Option<Instant>,
+}
+
+impl Lane {
+    /// Whether records go straight to the producer.
+    pub(super) fn is_plain(&self) -> bool {
+        self.held.is_empty() && self.wait == Wait::Nothing && self.main.found.is_none() && self.refusal.is_none()
+    }
+
+    pub(super) fn door(&mut self, which: Which) -> &mut Door {
+        match which {
+            Which::Main => &mut self.main,
+            Which::Late => &mut self.late,
+        }
+    }
+
+    /// Records that must go before all that is held.
+    pub(super) fn hold_first(&mut self, items: Vec<Withdrawn>) {
+        for item in items.into_iter().rev() {
+            self.held.push_front(item);
+        }
+    }
+
+    /// The highest number known to have been sent under its names by owners before.
+    pub(super) fn last(&self) -> Option<u64> {
+        self.main.last.max(self.late.last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_below_the_highest_found_can_never_be_stored() {
+        let found = Found { numbers: vec![5, 9], through: 9 };
+        assert_eq!([4, 5, 8, 9, 10].map(|number| found.look(number)), {
+            use Finding::{Beyond, Missing, Stored};
+            [Missing, Stored, Missing, Stored, Beyond]
+        });
+    }
+}
