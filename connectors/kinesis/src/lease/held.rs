@@ -127,6 +127,11 @@ impl HeldLease {
         self.doubt_from
     }
 
+    /// What is promised about the records.
+    pub fn guarantee(&self) -> Guarantee {
+        self.claimant.worker().guarantee
+    }
+
     /// The lease table's name.
     pub fn table(&self) -> &str {
         self.claimant.table().name()

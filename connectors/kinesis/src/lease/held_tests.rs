@@ -273,3 +273,52 @@ async fn a_checkpoint_never_goes_backwards_against_an_adopted_row() {
     assert!(matches!(lease.store(at(6)).await, Err(StoreError::Failed(error)) if error.kind() == ErrorKind::Data));
     assert_eq!(table.lease(SHARD).unwrap().checkpoint.text(), "20");
 }
+
+#[tokio::test(start_paused = true)]
+async fn in_effectively_once_a_lease_is_over_by_the_clock_that_counts_suspended_time() {
+    let table = Arc::new(MemoryTable::new("orders"));
+    table.put(free(SHARD).encode());
+    let uptime = Arc::new(std::sync::atomic::AtomicU64::new(50_000));
+    let clock = Arc::clone(&uptime);
+    let clock = connector_sdk::Clock::from_fn(move || clock.load(std::sync::atomic::Ordering::Relaxed));
+    let worker = Worker { guarantee: Guarantee::EffectivelyOnce, uptime: clock, ..worker("me") };
+    let claimant = Claimant::new(Arc::clone(&table) as Arc<dyn LeaseTable>, worker);
+    let Taken::Held(lease) = claimant.take(&table.lease(SHARD).unwrap(), None, None).await.unwrap() else { panic!("not held") };
+    uptime.store(59_000, std::sync::atomic::Ordering::Relaxed);
+    lease.renew().await.unwrap();
+    uptime.store(68_999, std::sync::atomic::Ordering::Relaxed);
+    assert!(!lease.fence().has_fallen(), "renewed");
+    // The machine sleeps: the clock of its timers stands still.
+    uptime.store(69_000, std::sync::atomic::Ordering::Relaxed);
+    assert!(matches!(lease.store(at(5)).await, Err(StoreError::Lost)));
+    assert!(lease.fence().has_fallen());
+    assert_eq!(table.lease(SHARD).unwrap().checkpoint, Checkpoint::TrimHorizon);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_is_left_clean_only_by_whoever_says_so() {
+    let (table, lease) = held().await;
+    let fresh = lease.claimant.new_attribute(None);
+    assert!(fresh.clean, "a row that is created");
+    assert!(!table.lease(SHARD).unwrap().pulsar_connect.unwrap().clean, "a row of the KCL's, taken");
+    lease.store(at(5)).await.unwrap();
+    lease.give_away().await.unwrap();
+    assert!(!table.lease(SHARD).unwrap().pulsar_connect.unwrap().clean);
+    let lease = take(&table, "next").await;
+    assert!(!lease.begin_sending());
+    lease.leave_clean();
+    lease.store(at(6)).await.unwrap();
+    assert!(!table.lease(SHARD).unwrap().pulsar_connect.unwrap().clean, "not as long as it is held");
+    next_update(&table, Fault::LostAfter);
+    lease.give_away().await.unwrap();
+    let row = table.lease(SHARD).unwrap();
+    let attribute = row.pulsar_connect.unwrap();
+    assert_eq!((attribute.clean, attribute.position.unwrap().ordinal, row.owner), (true, 6, None));
+    // Nobody has run it: what was found is left.
+    let lease = take(&table, "third").await;
+    assert!(!table.lease(SHARD).unwrap().pulsar_connect.unwrap().clean);
+    lease.give_away().await.unwrap();
+    assert!(table.lease(SHARD).unwrap().pulsar_connect.unwrap().clean);
+    let lease = take(&table, "fourth").await;
+    assert!(lease.begin_sending() && !lease.begin_sending(), "once asked, it may have sent");
+}

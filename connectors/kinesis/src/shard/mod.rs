@@ -8,6 +8,8 @@ mod board;
 mod consumer;
 mod decode;
 mod exactly_once;
+#[cfg(test)]
+mod exactly_once_tests;
 mod expiry;
 mod opening;
 mod progress;

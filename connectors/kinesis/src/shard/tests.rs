@@ -16,14 +16,15 @@ use futures_util::future::BoxFuture;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-const SHARD: &str = "shardId-000000000000";
-const NOW: u64 = 1_700_000_000_000;
+pub(super) const SHARD: &str = "shardId-000000000000";
+pub(super) const NOW: u64 = 1_700_000_000_000;
 
 /// One answer of the script: sequence numbers, how far behind, children at the end.
 #[derive(Clone)]
-enum Answer {
+pub(super) enum Answer {
     Records(Vec<u64>, u64),
     End(Vec<&'static str>),
     /// The last records and the end in one answer.
@@ -32,10 +33,11 @@ enum Answer {
 }
 
 #[derive(Clone, Default)]
-struct Script {
-    answers: Arc<Mutex<VecDeque<Answer>>>,
+pub(super) struct Script {
+    pub(super) answers: Arc<Mutex<VecDeque<Answer>>>,
     opened_at: Arc<Mutex<Vec<StartAt>>>,
     rests: Arc<Mutex<u32>>,
+    more: Arc<Notify>,
 }
 
 struct Scripted {
@@ -63,13 +65,18 @@ fn record(number: u64) -> RawRecord {
 impl Retrieval for Scripted {
     fn fetch(&mut self) -> BoxFuture<'_, Result<Fetched, FetchError>> {
         Box::pin(async move {
-            let answer = self.script.answers.lock().unwrap().pop_front();
+            let answer = loop {
+                let more = self.script.more.notified();
+                if let Some(answer) = self.script.answers.lock().unwrap().pop_front() {
+                    break answer;
+                }
+                more.await;
+            };
             let (numbers, millis_behind, children, end) = match answer {
-                None => return std::future::pending().await,
-                Some(Answer::Fail) => return Err(FetchError::Failed(Error::transient("kinesis is away"))),
-                Some(Answer::Records(numbers, behind)) => (numbers, behind, Vec::new(), false),
-                Some(Answer::Last(numbers, children)) => (numbers, 0, children, true),
-                Some(Answer::End(children)) => (Vec::new(), 0, children, true),
+                Answer::Fail => return Err(FetchError::Failed(Error::transient("kinesis is away"))),
+                Answer::Records(numbers, behind) => (numbers, behind, Vec::new(), false),
+                Answer::Last(numbers, children) => (numbers, 0, children, true),
+                Answer::End(children) => (Vec::new(), 0, children, true),
             };
             let records: Vec<RawRecord> = numbers.into_iter().map(record).collect();
             let reservation = self.share.reserve(records.iter().map(RawRecord::cost).sum()).await;
@@ -84,21 +91,21 @@ impl Retrieval for Scripted {
     }
 }
 
-struct World {
-    table: Arc<MemoryTable>,
-    lease: Arc<HeldLease>,
-    script: Script,
-    queue: QueueEnd,
-    board: Arc<Board>,
-    budget: ByteBudget,
-    failures: Arc<Mutex<Vec<String>>>,
-    winding_down: Fence,
-    shard: Box<dyn RunningShard>,
+pub(super) struct World {
+    pub(super) table: Arc<MemoryTable>,
+    pub(super) lease: Arc<HeldLease>,
+    pub(super) script: Script,
+    pub(super) queue: QueueEnd,
+    pub(super) board: Arc<Board>,
+    pub(super) budget: ByteBudget,
+    pub(super) failures: Arc<Mutex<Vec<String>>>,
+    pub(super) winding_down: Fence,
+    pub(super) shard: Box<dyn RunningShard>,
 }
 
-async fn world(guarantee: Guarantee, checkpoint: &str, answers: Vec<Answer>) -> World {
-    let table = Arc::new(MemoryTable::new("orders"));
-    let row = Lease {
+/// A row that nobody has read.
+pub(super) fn row(checkpoint: &str) -> Lease {
+    Lease {
         shard: SHARD.into(),
         owner: None,
         counter: 0,
@@ -111,8 +118,19 @@ async fn world(guarantee: Guarantee, checkpoint: &str, answers: Vec<Answer>) -> 
         checkpoint_owner: None,
         has_3x_attributes: false,
         pulsar_connect: None,
-    };
-    table.create(&row).await.unwrap();
+    }
+}
+
+async fn world(guarantee: Guarantee, checkpoint: &str, answers: Vec<Answer>) -> World {
+    let table = Arc::new(MemoryTable::new("orders"));
+    table.create(&row(checkpoint)).await.unwrap();
+    let claimant = claimant(&table, "w", guarantee, Clock::from_fn(|| 0));
+    let Taken::Held(lease) = claimant.take(&row(checkpoint), None, None).await.unwrap() else { panic!("the lease is free") };
+    run(table, lease, Lineages::default(), Clock::from_fn(|| NOW), answers)
+}
+
+/// A process that takes leases; its name tells its writes from those of others.
+pub(super) fn claimant(table: &Arc<MemoryTable>, name: &str, guarantee: Guarantee, uptime: Clock) -> Arc<Claimant> {
     let worker = Worker {
         id: "worker".into(),
         writer: "public/default/orders".into(),
@@ -120,12 +138,15 @@ async fn world(guarantee: Guarantee, checkpoint: &str, answers: Vec<Answer>) -> 
         topic: "persistent://public/default/orders".into(),
         failover: Duration::from_secs(10),
         initial_position: InitialPosition::TrimHorizon,
-        write_prefix: "w".to_owned(),
+        write_prefix: name.to_owned(),
         guarantee,
-        uptime: Clock::from_fn(|| 0),
+        uptime,
     };
-    let claimant = Claimant::new(Arc::<MemoryTable>::clone(&table), worker);
-    let Taken::Held(lease) = claimant.take(&row, None, None).await.unwrap() else { panic!("the lease is free") };
+    Claimant::new(Arc::<MemoryTable>::clone(table), worker)
+}
+
+/// Runs the shard of a lease.
+pub(super) fn run(table: Arc<MemoryTable>, lease: Arc<HeldLease>, lineages: Lineages, clock: Clock, answers: Vec<Answer>) -> World {
     let script = Script::default();
     script.answers.lock().unwrap().extend(answers);
     let (queue_in, queue) = receive_queue(1_000);
@@ -140,9 +161,9 @@ async fn world(guarantee: Guarantee, checkpoint: &str, answers: Vec<Answer>) -> 
         failures: Failures::to(move |error| told.lock().unwrap().push(error.to_string())),
         winding_down: winding_down.clone(),
         budget: budget.clone(),
-        clock: Clock::from_fn(|| NOW),
-        guarantee,
-        lineages: Lineages::default(),
+        clock,
+        guarantee: lease.guarantee(),
+        lineages,
         form: MessageForm { properties: vec![RecordProperty::SequenceNumber], key_mode: MessageKeyMode::PartitionKey },
         initial_position: InitialPosition::TrimHorizon,
         checkpoint_interval: Duration::from_secs(5),
@@ -157,21 +178,27 @@ async fn world(guarantee: Guarantee, checkpoint: &str, answers: Vec<Answer>) -> 
 
 impl World {
     /// The next batch within a second of paused time.
-    async fn batch(&mut self) -> Option<Batch> {
+    pub(super) async fn batch(&mut self) -> Option<Batch> {
         tokio::time::timeout(Duration::from_secs(1), self.queue.take()).await.ok().flatten()
     }
 
-    fn stored(&self) -> String {
+    pub(super) fn stored(&self) -> String {
         self.table.lease(SHARD).unwrap().checkpoint.text().to_owned()
     }
 
-    async fn stop(mut self) -> (u64, Self) {
+    pub(super) async fn stop(mut self) -> (u64, Self) {
         let stopped = self.shard.stop(Instant::now() + Duration::from_secs(5)).await;
         (stopped.beyond_checkpoint, self)
     }
 
+    /// One more answer, to a retrieval that has come to the end of its script.
+    pub(super) fn resume(&self, answer: Answer) {
+        self.script.answers.lock().unwrap().push_back(answer);
+        self.script.more.notify_one();
+    }
+
     /// Keeps the lease alive for a while.
-    async fn pass(&self, seconds: u64) {
+    pub(super) async fn pass(&self, seconds: u64) {
         for _ in 0..seconds {
             sleep(Duration::from_secs(1)).await;
             self.lease.renew().await.unwrap();
@@ -179,7 +206,7 @@ impl World {
     }
 }
 
-fn numbers(batch: &Batch) -> Vec<String> {
+pub(super) fn numbers(batch: &Batch) -> Vec<String> {
     batch.records.iter().map(|record| record.label.position.to_string()).collect()
 }
 
