@@ -3,7 +3,7 @@
 
 use crate::config::InstanceSpec;
 use connector_kinesis::config::KinesisSourceConfig;
-pub use connector_kinesis::lease::{LeaseListing, LeaseView};
+pub use connector_kinesis::lease::{LeaseListing, LeaseView, OurView};
 use connector_pulsar::{ClientConfig, PublisherFactory};
 use connector_sdk::{Connector, Error, ReadySink};
 use serde_json::Value;

@@ -2,7 +2,7 @@
 
 use super::source_flags::SourceFile;
 use crate::config::{self, SecretsProvider, Surroundings};
-use crate::registry::{self, LeaseListing, LeaseView};
+use crate::registry::{self, LeaseListing, LeaseView, OurView};
 use clap::Args;
 use connector_sdk::Problem;
 use serde_json::Value;
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Columns of the table.
-const COLUMNS: usize = 8;
+const COLUMNS: usize = 11;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -69,7 +69,8 @@ fn configs(arguments: &Arguments) -> Result<Value, Vec<Problem>> {
 
 /// The listing as columns; `now` in milliseconds since the epoch.
 fn table(listing: &LeaseListing, now: u64) -> String {
-    const HEADER: [&str; COLUMNS] = ["SHARD", "OWNER", "CHECKPOINT", "PARENTS", "AGE", "COUNTER", "AT TIP", "TOPIC"];
+    const HEADER: [&str; COLUMNS] =
+        ["SHARD", "OWNER", "CHECKPOINT", "EPOCH", "ORDINAL", "SENT", "PARENTS", "AGE", "COUNTER", "AT TIP", "TOPIC"];
     let mut rows: Vec<[String; COLUMNS]> = vec![HEADER.map(str::to_owned)];
     rows.extend(listing.leases.iter().map(|lease| row(lease, now)));
     let mut widths = [0; COLUMNS];
@@ -103,12 +104,25 @@ fn row(lease: &LeaseView, now: u64) -> [String; COLUMNS] {
         lease.shard.clone(),
         or_dash(lease.owner.clone().unwrap_or_default()),
         lease.checkpoint.clone(),
+        or_dash(ours.map(|ours| ours.epoch.to_string()).unwrap_or_default()),
+        or_dash(ours.and_then(|ours| ours.ordinal).map(|ordinal| ordinal.to_string()).unwrap_or_default()),
+        or_dash(ours.map(sent).unwrap_or_default()),
         or_dash(lease.parents.join(" ")),
         or_dash(stored.unwrap_or_default()),
         lease.counter.to_string(),
         or_dash(caught_up.unwrap_or_default()),
         or_dash(ours.map(|ours| ours.topic.clone()).unwrap_or_default()),
     ]
+}
+
+/// What is known of what was sent beyond the checkpoint.
+fn sent(ours: &OurView) -> String {
+    match &ours.exact {
+        _ if ours.clean => "clean".to_owned(),
+        Some(exact) if exact.spent > 0 => format!("in doubt, {} spent", exact.spent),
+        Some(_) => "in doubt".to_owned(),
+        None => String::new(),
+    }
 }
 
 /// Milliseconds in the largest unit that fits.

@@ -134,6 +134,12 @@ impl PulsarConnect {
         serde_json::to_string(&Versioned { version, attribute: self }).expect("strings and numbers have a JSON form")
     }
 
+    /// The ordinal that the checkpoint has come to; none before the first record.
+    pub fn ordinal(&self) -> Option<u64> {
+        let before_next = || self.exact.as_ref()?.next.as_ref().map(|next| next.ordinal.saturating_sub(1));
+        self.position.as_ref().map(|position| position.ordinal).or_else(before_next)
+    }
+
     /// How records after `checkpoint` are numbered: continued where the position is the checkpoint's, else from 1 under the
     /// next epoch (the checkpoint was moved by Java or by hand, or nothing was stored yet).
     pub fn numbering(&self, checkpoint: &Checkpoint) -> Numbering {

@@ -1,10 +1,13 @@
 //! The lease table as a person wants to see it. Reads only, once.
 
 use super::attribute::{PulsarConnect, StartMoment};
+use super::exact::{Exact, parts_of_number};
 use super::row::Lease;
 use super::table::{LeaseTable, TableRow};
-use connector_sdk::Error;
+use crate::config::MessageKeyMode;
+use connector_sdk::{Covered, Error};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// All leases of a table, by shard.
 #[derive(Debug, Clone, Serialize)]
@@ -59,6 +62,43 @@ pub struct OurView {
     pub written_at: Option<u64>,
     /// When the reader was last at the tip with everything settled, in milliseconds since the epoch.
     pub caught_up_at: Option<u64>,
+    /// Whether nothing was sent beyond the checkpoint. Else, in EFFECTIVELY_ONCE, what may have been sent beyond it is in doubt: it is
+    /// sent again under the same numbers.
+    pub clean: bool,
+    /// What EFFECTIVELY_ONCE goes by; none under another guarantee.
+    pub exact: Option<ExactView>,
+}
+
+/// What EFFECTIVELY_ONCE goes by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExactView {
+    /// Partitions of the topic that records are routed over; 0: it is not partitioned.
+    pub partitions: u32,
+    /// The hash that chooses a key's partition.
+    pub hashing: String,
+    /// What the key is.
+    pub key_mode: MessageKeyMode,
+    /// The highest number that the checkpoint covers, by partition of the topic.
+    pub last_numbers: BTreeMap<u32, LastNumber>,
+    /// How many numbers beyond the checkpoint must not be sent under the producer's own name.
+    pub spent: usize,
+    /// No send that the checkpoint does not cover is older than this, in milliseconds since the epoch.
+    pub uncovered_since: u64,
+}
+
+/// The newest of one partition of the topic that the checkpoint covers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastNumber {
+    /// The sequence id at the broker: `ordinal << 24 | index`; 0 where none was sent there.
+    pub sequence_id: u64,
+    /// The ordinal of its Kinesis record in the shard.
+    pub ordinal: u64,
+    /// The index of what came out of that record.
+    pub index: u64,
+    /// `ledger:entry` of the newest message, where it is known.
+    pub message: Option<String>,
 }
 
 /// Lists the leases of a table.
@@ -100,10 +140,32 @@ impl OurView {
             identity: attribute.writer.to_string(),
             topic: attribute.topic.to_string(),
             epoch: attribute.epoch,
-            ordinal: attribute.position.as_ref().map(|position| position.ordinal),
+            ordinal: attribute.ordinal(),
             start: attribute.start,
             written_at: attribute.written_at,
             caught_up_at: attribute.caught_up_at,
+            clean: attribute.clean,
+            exact: attribute.exact.as_ref().map(ExactView::of),
         }
+    }
+}
+
+impl ExactView {
+    fn of(exact: &Exact) -> Self {
+        Self {
+            partitions: exact.partitions,
+            hashing: exact.hashing.to_string(),
+            key_mode: exact.key_mode,
+            last_numbers: exact.covered.iter().map(|(partition, covered)| (*partition, LastNumber::of(covered))).collect(),
+            spent: exact.spent.len(),
+            uncovered_since: exact.uncovered_since,
+        }
+    }
+}
+
+impl LastNumber {
+    fn of(covered: &Covered) -> Self {
+        let (ordinal, index) = parts_of_number(covered.number);
+        Self { sequence_id: covered.number, ordinal, index, message: covered.message.map(|message| message.to_string()) }
     }
 }

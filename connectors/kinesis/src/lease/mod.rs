@@ -24,7 +24,7 @@ pub(crate) use create::create_row;
 pub use dynamodb::DynamoDbTable;
 pub use exact::{Exact, NUMBERING, NextRecord, last_number_before, parts_of_number, record_number};
 pub use held::{HeldLease, Progress, StoreError};
-pub use list::{LeaseListing, LeaseView, list_leases};
+pub use list::{ExactView, LastNumber, LeaseListing, LeaseView, OurView, list_leases};
 pub use memory::{Fault, MemoryTable, Operation, OperationKind};
 pub use row::{Item, LEASE_KEY, Lease, RowError};
 pub use table::{Created, Ensured, LeaseTable, TableRow, Written};
