@@ -32,6 +32,7 @@ async fn a_second_worker_comes_to_half_by_stealing_one_at_a_time() {
     }
     sleep(FAILOVER * 10).await;
     assert_eq!((stream.running_under(&one), stream.running_under(&two)), (3, 3), "even shares stay");
+    assert_eq!((stream.has_stolen(&one), stream.has_stolen(&two)), (false, true), "only a steal is one from a living owner");
     first.stop(soon()).await;
     second.stop(soon()).await;
     stream.assert_sound();

@@ -33,6 +33,8 @@ struct State {
     /// Shards that fail when they start, with how often yet.
     failing: HashMap<ShardId, u32>,
     starts: Vec<(Instant, ByteString, ShardId)>,
+    /// Workers that run a shard which its owner before may not know to be lost.
+    thieves: BTreeSet<ByteString>,
     faults: Vec<String>,
     /// Where it is looked up whose a lease is.
     table: Option<Arc<MemoryTable>>,
@@ -158,6 +160,11 @@ impl Stream {
             played.length == Some(played.published)
         };
         all_out && !self.is_running(shard)
+    }
+
+    /// Whether the worker runs a shard that was taken from a living owner.
+    pub(super) fn has_stolen(&self, worker: &ByteString) -> bool {
+        self.state().thieves.contains(worker)
     }
 
     pub(super) fn published(&self, shard: &str) -> u64 {
@@ -323,6 +330,9 @@ impl ShardRunner for Readers {
             })
         };
         self.stream.begin(&self.worker, lease.shard(), position);
+        if lease.doubt_from().is_some() {
+            self.stream.state().thieves.insert(self.worker.clone());
+        }
         Box::new(Reader { stream: Arc::clone(&self.stream), worker: self.worker.clone(), lease, position, unstored: false, fails })
     }
 }
