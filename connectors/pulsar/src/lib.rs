@@ -7,6 +7,7 @@
 
 pub mod auth;
 mod config;
+mod consumer;
 mod decrypt;
 mod driver;
 mod error;
@@ -26,9 +27,11 @@ pub mod url;
 pub mod wire;
 
 pub use config::{BatchingConfig, ClientConfig, ProducerConfig};
+pub use consumer::{Consumer, ConsumerSettings, DeadLetterPolicy, LastMessage};
 pub use connector_sdk::MessageId;
 pub use decrypt::{CryptoFailure, Decrypt};
 pub use facts::{Facts, Number};
+pub use machine::{Start, Subscription, SubscriptionType};
 pub use message::{BatchIndex, ConsumerId, DeliveredId, Message};
 pub use publisher::{ExactlyOnce, Permit, Publisher, PublisherSettings};
 pub use ready::PublisherFactory;

@@ -138,7 +138,7 @@ impl Publisher {
     /// [`ErrorKind::Configuration`] or [`ErrorKind::Authentication`], with a hint, for what waiting does not cure: settings that
     /// do not validate, credentials or certificates refused, a topic or namespace that is not there or not allowed.
     pub async fn connect(settings: PublisherSettings) -> Result<Self, Error> {
-        let dialer = dialer(&settings)?;
+        let dialer = dialer(&settings.client)?;
         Self::connect_by(settings, Arc::new(dialer)).await
     }
 
@@ -261,8 +261,7 @@ impl Publisher {
 }
 
 /// The way to the cluster that the settings describe.
-fn dialer(settings: &PublisherSettings) -> Result<Dialer, Error> {
-    let client = &settings.client;
+pub(crate) fn dialer(client: &ClientConfig) -> Result<Dialer, Error> {
     if let Some(problem) = client.validate().into_iter().next() {
         return Err(Error::configuration(problem.to_string()));
     }

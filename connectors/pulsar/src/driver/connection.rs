@@ -22,7 +22,7 @@ const INBOUND_LIMIT: usize = DEFAULT_MAX_MESSAGE_SIZE + FRAME_PADDING;
 const COALESCED: usize = 64;
 
 /// What happened on a connection.
-pub(super) enum Happened {
+pub(crate) enum Happened {
     Connected { id: ConnectionId, auth: AuthData },
     Received { id: ConnectionId, frames: Vec<Frame> },
     Written { id: ConnectionId, frames: usize, bytes: usize },

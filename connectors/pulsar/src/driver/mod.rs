@@ -7,6 +7,7 @@ mod connection;
 mod connections;
 mod socket;
 
+pub(crate) use connections::Connections;
 #[cfg(any(test, feature = "simulation"))]
 pub(crate) use socket::Halves;
 pub(crate) use socket::{Dial, Dialer};
