@@ -27,8 +27,8 @@ pub mod url;
 pub mod wire;
 
 pub use config::{BatchingConfig, ClientConfig, ProducerConfig};
-pub use consumer::{Consumer, ConsumerSettings, DeadLetterPolicy, LastMessage};
 pub use connector_sdk::MessageId;
+pub use consumer::{Consumer, ConsumerSettings, DeadLetterPolicy, LastMessage};
 pub use decrypt::{CryptoFailure, Decrypt};
 pub use facts::{Facts, Number};
 pub use machine::{Start, Subscription, SubscriptionType};

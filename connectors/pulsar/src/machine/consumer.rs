@@ -276,12 +276,10 @@ impl Machine {
         if consumer.seek.is_some() || consumer.unsubscribe.is_some() {
             return;
         }
-        if consumer.unacked.in_hand() >= consumer.subscription.most_unacknowledged {
-            return;
-        }
+        let most = consumer.subscription.most_unacknowledged.saturating_sub(consumer.unacked.in_hand());
         let granted = match &mut consumer.reading {
             Some(reading) => reading.grant(now, &mut consumer.flow),
-            None => consumer.flow.grant(),
+            None => consumer.flow.grant(most),
         };
         let watch = consumer.reading.as_ref().and_then(|reading| reading.deadline());
         if let Some(message_permits) = granted {

@@ -1,6 +1,6 @@
 //! A broker's side of consumers, and the world between it and the machine: for tests.
 
-#![allow(clippy::unwrap_used, dead_code)]
+#![allow(clippy::unwrap_used)]
 
 use super::*;
 use crate::auth::AuthData;
@@ -48,6 +48,10 @@ pub(super) struct Broker {
     /// ACKs that are done, but whose answers are lost.
     pub(super) silent: bool,
     pub(super) subscribes: Vec<consume::Subscribe>,
+    /// Redeliveries that were asked for of entries whose acknowledgement the broker has.
+    pub(super) asked_for_acked: Vec<MessageId>,
+    /// Whether parts of batches are acknowledged.
+    pub(super) by_index: bool,
     pub(super) commands: Vec<BaseCommand>,
 }
 
@@ -104,6 +108,18 @@ impl Broker {
     fn close(&mut self, connection: ConnectionId, consumer_id: u64) {
         let close = consume::CloseConsumer { consumer_id, request_id: -1, ..Default::default() };
         self.say(connection, BaseCommand { kind: kind::CLOSE_CONSUMER, close_consumer: Some(Box::new(close)), ..Default::default() });
+    }
+
+    /// The delivery of an entry as this broker would send it now.
+    pub(super) fn delivery(&mut self, consumer: ConsumerId, place: usize) -> (ConnectionId, consume::Delivery) {
+        let cursor = self.cursors.values().find(|cursor| cursor.consumer.is_some_and(|(_, id)| id == consumer.0)).unwrap();
+        let delivery = consume::Delivery {
+            consumer_id: consumer.0,
+            message_id: data(self.log[place].id),
+            consumer_epoch: Some(cursor.epoch),
+            ..Default::default()
+        };
+        (cursor.consumer.unwrap().0, delivery)
     }
 
     /// The place of the first entry behind `id`, or of it.
@@ -201,7 +217,7 @@ impl Broker {
     }
 
     fn ack(&mut self, connection: ConnectionId, ack: &consume::Ack) {
-        let silent = self.silent;
+        let (silent, by_index) = (self.silent, self.by_index);
         let ids: Vec<MessageId> = self.log.iter().map(|stored| stored.id).collect();
         let Some((_, cursor)) = self.cursor(connection, ack.consumer_id) else { return };
         for acked in &ack.message_id {
@@ -212,6 +228,7 @@ impl Broker {
             } else if whole {
                 cursor.acked.insert(id);
             }
+            assert!(whole || by_index, "parts of batches mean nothing to this broker");
             if !whole {
                 cursor.partial.insert(id, acked.ack_set.clone());
             }
@@ -229,6 +246,7 @@ impl Broker {
             .map(|data| self.place(MessageId { ledger: data.ledger_id, entry: data.entry_id }, false))
             .collect();
         let ids: Vec<MessageId> = self.log.iter().map(|stored| stored.id).collect();
+        let mut asked = Vec::new();
         let Some((_, cursor)) = self.cursor(connection, redeliver.consumer_id) else { return };
         if redeliver.message_ids.is_empty() {
             cursor.next = ids.iter().position(|id| !cursor.acked.contains(id)).unwrap_or(ids.len());
@@ -238,10 +256,14 @@ impl Broker {
         assert!(cursor.shared, "only shared subscriptions redeliver single messages");
         for place in places {
             if place < cursor.next {
+                if cursor.acked.contains(&ids[place]) {
+                    asked.push(ids[place]);
+                }
                 *cursor.counts.entry(ids[place]).or_default() += 1;
                 cursor.again.push_back(place);
             }
         }
+        self.asked_for_acked.extend(asked);
     }
 
     fn seek(&mut self, connection: ConnectionId, seek: &consume::Seek) {

@@ -55,8 +55,8 @@ impl Flow {
         self.held = self.held.saturating_sub(bytes);
     }
 
-    /// How many messages the broker is to be granted now, if any.
-    pub(super) fn grant(&mut self) -> Option<u32> {
+    /// How many messages the broker is to be granted now, if any; with them it may send `most` in all.
+    pub(super) fn grant(&mut self, most: usize) -> Option<u32> {
         let mean = self.mean.max(1);
         let allowed = usize::try_from(self.permits.max(0)).unwrap_or(usize::MAX).saturating_mul(mean);
         let expected = self.held.saturating_add(allowed);
@@ -65,6 +65,7 @@ impl Flow {
             return None;
         }
         let room = i64::try_from((self.budget - self.held.min(self.budget)) / mean).unwrap_or(i64::MAX).clamp(1, MOST_PERMITS);
+        let room = room.min(i64::try_from(most).unwrap_or(i64::MAX));
         let more = u32::try_from(room - self.permits).ok().filter(|more| *more > 0)?;
         self.permits += i64::from(more);
         Some(more)
@@ -79,29 +80,29 @@ mod tests {
     #[test]
     fn permits_follow_the_mean_size_and_are_granted_in_halves() {
         let mut flow = Flow::new(1 << 20);
-        assert_eq!(flow.grant(), Some(64), "16 KiB each are assumed at first");
-        assert_eq!(flow.grant(), None);
+        assert_eq!(flow.grant(usize::MAX), Some(64), "16 KiB each are assumed at first");
+        assert_eq!(flow.grant(usize::MAX), None);
         for _ in 0..64 {
             flow.arrived(1, 1_024 - MESSAGE_COST);
         }
         // All taken at once: about a thousand of this size fit.
-        let granted = flow.grant().unwrap_or_default();
+        let granted = flow.grant(usize::MAX).unwrap_or_default();
         assert!((1_000..=1_024).contains(&granted), "{granted}");
         flow.arrived(400, 400 * 768);
-        assert_eq!(flow.grant(), None, "more than half is still allowed");
+        assert_eq!(flow.grant(usize::MAX), None, "more than half is still allowed");
         flow.arrived(200, 200 * 768);
-        assert!(flow.grant().is_some());
+        assert!(flow.grant(usize::MAX).is_some());
     }
 
     #[test]
     fn a_batch_beyond_the_permits_is_made_good_in_the_next_grant() {
         let mut flow = Flow::new(10_000);
-        assert_eq!(flow.grant(), Some(1), "one message always fits");
+        assert_eq!(flow.grant(usize::MAX), Some(1), "one message always fits");
         flow.arrived(1_000, 100_000);
         assert_eq!(flow.hold(100_000), 90_000, "the overshoot");
-        assert_eq!(flow.grant(), None, "nothing more while it is held");
+        assert_eq!(flow.grant(usize::MAX), None, "nothing more while it is held");
         flow.give(100_000);
-        let granted = flow.grant().unwrap_or_default();
+        let granted = flow.grant(usize::MAX).unwrap_or_default();
         assert!(granted > 999, "a broker 999 below zero sends nothing for {granted} permits");
     }
 
@@ -114,12 +115,12 @@ mod tests {
             let mut flow = Flow::new(budget);
             let mut allowed = 0i64;
             for (messages, bytes) in entries {
-                allowed += i64::from(flow.grant().unwrap_or(0));
+                allowed += i64::from(flow.grant(usize::MAX).unwrap_or(0));
                 flow.arrived(messages, bytes);
                 allowed -= i64::from(messages);
                 flow.hold(bytes);
                 flow.give(bytes);
-                allowed += i64::from(flow.grant().unwrap_or(0));
+                allowed += i64::from(flow.grant(usize::MAX).unwrap_or(0));
                 prop_assert!(allowed > 0, "the broker stands at {}", allowed);
             }
         }

@@ -506,6 +506,8 @@ fn index(id: ProducerId) -> usize {
 }
 
 #[cfg(test)]
+mod consumer_machine_tests;
+#[cfg(test)]
 mod consumer_model;
 #[cfg(test)]
 mod read_back_tests;
