@@ -44,6 +44,12 @@ struct Topic {
     consumers: Vec<ConsumerId>,
 }
 
+/// Waits until what was acknowledged before is confirmed.
+struct Flush {
+    marks: Vec<(ConsumerId, u64)>,
+    done: oneshot::Sender<()>,
+}
+
 /// An answer that several consumers give together.
 struct Together<T> {
     open: BTreeSet<ConsumerId>,
@@ -60,7 +66,7 @@ struct Actor {
     queue: Arc<Queue>,
     clock: Clock,
     started: Option<oneshot::Sender<Result<(), Error>>>,
-    flushes: Vec<(Vec<(ConsumerId, u64)>, oneshot::Sender<()>)>,
+    flushes: Vec<Flush>,
     seek: Option<Together<()>>,
     last: Option<Together<Vec<LastMessage>>>,
     unsubscribe: Option<Together<()>>,
@@ -166,12 +172,10 @@ impl Actor {
         // Nobody bounds the letters by their charge: they are bounded by what may be unacknowledged.
         let _freed = self.machine.take_freed();
         let machine = &self.machine;
-        let confirmed = |marks: &[(ConsumerId, u64)]| marks.iter().all(|(id, mark)| machine.are_acks_confirmed(*id, *mark));
-        for at in (0..self.flushes.len()).rev() {
-            if confirmed(&self.flushes[at].0) {
-                // Whoever asked may have stopped waiting.
-                let _unheard = self.flushes.swap_remove(at).1.send(());
-            }
+        let confirmed = |flush: &mut Flush| flush.marks.iter().all(|(id, mark)| machine.are_acks_confirmed(*id, *mark));
+        for flush in self.flushes.extract_if(.., confirmed) {
+            // Whoever asked may have stopped waiting.
+            let _unheard = flush.done.send(());
         }
     }
 
@@ -209,7 +213,7 @@ impl Actor {
             },
             Command::Flush(done) => {
                 let marks = self.consumers().collect::<Vec<_>>().into_iter().map(|id| (id, self.machine.flush_acks(id))).collect();
-                self.flushes.push((marks, done));
+                self.flushes.push(Flush { marks, done });
             }
             Command::Seek(_, done) if self.seek.is_some() => refuse(done),
             Command::Seek(to, done) => self.seek(now, to, done),

@@ -14,20 +14,20 @@ use bytes::BytesMut;
 use connector_sdk::MessageId;
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) struct Stored {
-    pub(super) id: MessageId,
-    pub(super) entry: Bytes,
-    pub(super) count: u32,
-    pub(super) publish_time: u64,
+pub(crate) struct Stored {
+    pub(crate) id: MessageId,
+    pub(crate) entry: Bytes,
+    pub(crate) count: u32,
+    pub(crate) publish_time: u64,
 }
 
 #[derive(Default)]
-pub(super) struct Cursor {
+pub(crate) struct Cursor {
     durable: bool,
     shared: bool,
     next: usize,
     again: VecDeque<usize>,
-    pub(super) acked: BTreeSet<MessageId>,
+    pub(crate) acked: BTreeSet<MessageId>,
     partial: BTreeMap<MessageId, Vec<i64>>,
     counts: BTreeMap<MessageId, u32>,
     consumer: Option<(ConnectionId, u64)>,
@@ -37,26 +37,31 @@ pub(super) struct Cursor {
 
 /// One topic with its subscriptions.
 #[derive(Default)]
-pub(super) struct Broker {
-    pub(super) log: Vec<Stored>,
-    pub(super) cursors: BTreeMap<String, Cursor>,
-    pub(super) answers: VecDeque<(ConnectionId, BaseCommand, Bytes)>,
+pub(crate) struct Broker {
+    pub(crate) log: Vec<Stored>,
+    pub(crate) cursors: BTreeMap<String, Cursor>,
+    pub(crate) answers: VecDeque<(ConnectionId, BaseCommand, Bytes)>,
+    /// Of the topic; 0: not partitioned.
+    pub(crate) partitions: u32,
+    /// Records that were published to other topics.
+    pub(crate) published: Vec<(String, Record)>,
+    producers: BTreeMap<(ConnectionId, u64), String>,
     /// Answers of the next SUBSCRIBEs.
-    pub(super) refusals: Vec<(i32, &'static str)>,
+    pub(crate) refusals: Vec<(i32, &'static str)>,
     /// Answer of every SUBSCRIBE.
-    pub(super) forbidden: bool,
+    pub(crate) forbidden: bool,
     /// ACKs that are done, but whose answers are lost.
-    pub(super) silent: bool,
-    pub(super) subscribes: Vec<consume::Subscribe>,
+    pub(crate) silent: bool,
+    pub(crate) subscribes: Vec<consume::Subscribe>,
     /// Redeliveries that were asked for of entries whose acknowledgement the broker has.
-    pub(super) asked_for_acked: Vec<MessageId>,
+    pub(crate) asked_for_acked: Vec<MessageId>,
     /// Whether parts of batches are acknowledged.
-    pub(super) by_index: bool,
-    pub(super) commands: Vec<BaseCommand>,
+    pub(crate) by_index: bool,
+    pub(crate) commands: Vec<BaseCommand>,
 }
 
 impl Broker {
-    pub(super) fn store(&mut self, ledger: i64, name: &str, numbers: &[u64], publish_time: u64) -> MessageId {
+    pub(crate) fn store(&mut self, ledger: i64, name: &str, numbers: &[u64], publish_time: u64) -> MessageId {
         let records: Vec<Record> = numbers
             .iter()
             .map(|number| Record { value: format!("{number:08}").into(), sequence: Some(*number), ..Record::default() })
@@ -67,7 +72,7 @@ impl Broker {
         self.store_entry(ledger, entry, u32::try_from(numbers.len()).unwrap(), publish_time)
     }
 
-    pub(super) fn store_entry(&mut self, ledger: i64, entry: Bytes, count: u32, publish_time: u64) -> MessageId {
+    pub(crate) fn store_entry(&mut self, ledger: i64, entry: Bytes, count: u32, publish_time: u64) -> MessageId {
         let before = self.log.iter().filter(|stored| stored.id.ledger == ledger).map(|stored| stored.id.entry).max();
         let id = MessageId { ledger, entry: before.map_or(0, |before| before + 1) };
         self.log.push(Stored { id, entry, count, publish_time });
@@ -88,7 +93,7 @@ impl Broker {
         found.map(|(name, cursor)| (name.clone(), cursor))
     }
 
-    pub(super) fn gone(&mut self, connection: ConnectionId) {
+    pub(crate) fn gone(&mut self, connection: ConnectionId) {
         self.answers.retain(|(id, ..)| *id != connection);
         for cursor in self.cursors.values_mut() {
             cursor.consumer.take_if(|(mine, _)| *mine == connection);
@@ -97,7 +102,7 @@ impl Broker {
     }
 
     /// Lets a consumer go.
-    pub(super) fn unload(&mut self) {
+    pub(crate) fn unload(&mut self) {
         let open = self.cursors.values_mut().find_map(|cursor| cursor.consumer.take());
         self.cursors.retain(|_, cursor| cursor.durable || cursor.consumer.is_some());
         if let Some((connection, consumer_id)) = open {
@@ -111,7 +116,7 @@ impl Broker {
     }
 
     /// The delivery of an entry as this broker would send it now.
-    pub(super) fn delivery(&mut self, consumer: ConsumerId, place: usize) -> (ConnectionId, consume::Delivery) {
+    pub(crate) fn delivery(&mut self, consumer: ConsumerId, place: usize) -> (ConnectionId, consume::Delivery) {
         let cursor = self.cursors.values().find(|cursor| cursor.consumer.is_some_and(|(_, id)| id == consumer.0)).unwrap();
         let delivery = consume::Delivery {
             consumer_id: consumer.0,
@@ -127,8 +132,9 @@ impl Broker {
         self.log.iter().position(|stored| if behind { stored.id > id } else { stored.id >= id }).unwrap_or(self.log.len())
     }
 
-    pub(super) fn handle(&mut self, connection: ConnectionId, bytes: &Bytes) {
-        let command = decode(&mut BytesMut::from(&bytes[..]), usize::MAX).unwrap().unwrap().command;
+    pub(crate) fn handle(&mut self, connection: ConnectionId, bytes: &Bytes) {
+        let frame = decode(&mut BytesMut::from(&bytes[..]), usize::MAX).unwrap().unwrap();
+        let command = frame.command;
         self.commands.push(command.clone());
         match command.kind {
             kind::CONNECT => {
@@ -145,6 +151,37 @@ impl Broker {
                 self.say(connection, BaseCommand { kind: kind::LOOKUP_RESPONSE, lookup_response: Some(answer), ..Default::default() });
             }
             kind::PING => self.say(connection, BaseCommand { kind: kind::PONG, pong: Some(proto::Empty {}), ..Default::default() }),
+            kind::PARTITIONED_METADATA => {
+                let question = command.partition_metadata.unwrap();
+                let partitions = if question.topic.ends_with("/orders") { self.partitions } else { 0 };
+                let answer = proto::PartitionMetadataResponse {
+                    partitions: Some(partitions),
+                    request_id: question.request_id,
+                    response: Some(0),
+                    ..Default::default()
+                };
+                let kind = kind::PARTITIONED_METADATA_RESPONSE;
+                self.say(connection, BaseCommand { kind, partition_metadata_response: Some(answer), ..Default::default() });
+            }
+            kind::PRODUCER => {
+                let open = command.producer.unwrap();
+                self.producers.insert((connection, open.producer_id), open.topic);
+                let success = proto::ProducerSuccess { request_id: open.request_id, producer_name: "letters".into(), ..Default::default() };
+                self.say(connection, BaseCommand { kind: kind::PRODUCER_SUCCESS, producer_success: Some(success), ..Default::default() });
+            }
+            kind::SEND => {
+                let send = command.send.unwrap();
+                let topic = self.producers[&(connection, send.producer_id)].clone();
+                let records = crate::wire::unpack::unpack(frame.entry).unwrap().records;
+                self.published.extend(records.into_iter().map(|record| (topic.clone(), record)));
+                let receipt = proto::SendReceipt {
+                    producer_id: send.producer_id,
+                    sequence_id: send.sequence_id,
+                    message_id: Some(proto::MessageId { ledger_id: 50, entry_id: 1 }),
+                    highest_sequence_id: Some(-1),
+                };
+                self.say(connection, BaseCommand { kind: kind::SEND_RECEIPT, send_receipt: Some(receipt), ..Default::default() });
+            }
             kind::SUBSCRIBE => self.subscribe(connection, *command.subscribe.unwrap()),
             kind::FLOW => {
                 let flow = command.flow.unwrap();
@@ -180,6 +217,7 @@ impl Broker {
                 }
                 self.cursors.retain(|_, cursor| cursor.durable || cursor.consumer.is_some());
             }
+            kind::CLOSE_PRODUCER => {}
             other => panic!("command {other}"),
         }
         self.pump();
@@ -202,7 +240,8 @@ impl Broker {
         } else {
             start.min(self.log.len())
         };
-        let cursor = self.cursors.entry(subscribe.subscription).or_insert_with(|| Cursor { next: first, ..Cursor::default() });
+        let key = if self.partitions > 0 { format!("{} {}", subscribe.topic, subscribe.subscription) } else { subscribe.subscription };
+        let cursor = self.cursors.entry(key).or_insert_with(|| Cursor { next: first, ..Cursor::default() });
         if cursor.durable {
             // From the first that is not acknowledged.
             cursor.next = self.log.iter().position(|stored| !cursor.acked.contains(&stored.id)).unwrap_or(self.log.len());

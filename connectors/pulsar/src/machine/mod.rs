@@ -508,7 +508,7 @@ fn index(id: ProducerId) -> usize {
 #[cfg(test)]
 mod consumer_machine_tests;
 #[cfg(test)]
-mod consumer_model;
+pub(crate) mod consumer_model;
 #[cfg(test)]
 mod read_back_tests;
 #[cfg(test)]

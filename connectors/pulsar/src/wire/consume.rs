@@ -223,3 +223,7 @@ pub struct LastMessageId {
     #[prost(message, optional, tag = "3")]
     pub mark_delete: Option<MessageIdData>,
 }
+
+#[cfg(test)]
+#[path = "consume_tests.rs"]
+mod tests;
