@@ -73,6 +73,8 @@ struct Tracked {
     chunks: Vec<MessageId>,
     /// It is among those whose acknowledgement is to be sent.
     due: bool,
+    /// Acknowledgements that name it and are not confirmed: of a batch in parts there may be several.
+    sent: u32,
     /// When it is asked for again.
     again: Option<Instant>,
 }
@@ -130,7 +132,7 @@ impl Unacked {
 
     /// An entry has arrived: the messages of it that are to be handed on.
     pub(super) fn deliver(&mut self, id: MessageId, size: u32, still: &[i64], chunks: Vec<MessageId>) -> Option<Left> {
-        if self.unconfirmed_up_to().any(|up_to| up_to.left.is_none() && id <= up_to.id) {
+        if self.unconfirmed_up_to().any(|up_to| id < up_to.id || id == up_to.id && up_to.left.is_none()) {
             return None;
         }
         let tracked = self.entries.entry(id).or_insert_with(|| Tracked {
@@ -139,6 +141,7 @@ impl Unacked {
             in_hand: 0,
             chunks,
             due: false,
+            sent: 0,
             again: None,
         });
         if !still.is_empty() {
@@ -168,6 +171,7 @@ impl Unacked {
             in_hand: 0,
             chunks: Vec::new(),
             due: false,
+            sent: 0,
             again: None,
         });
         if tracked.left.remove(message.batch.map_or(0, |batch| batch.index)) {
@@ -301,6 +305,7 @@ impl Unacked {
             // Acknowledged meanwhile with everything before another one.
             let Some(tracked) = self.entries.get_mut(&id) else { continue };
             tracked.due = false;
+            tracked.sent += 1;
             let set = if tracked.left.is_empty() { Vec::new() } else { tracked.left.to_set() };
             acked.extend(tracked.chunks.iter().map(|chunk| AckedEntry { id: *chunk, set: Vec::new() }));
             acked.push(AckedEntry { id, set });
@@ -323,7 +328,9 @@ impl Unacked {
     pub(super) fn confirmed(&mut self, request: u64) {
         let Some(sent) = self.sent.remove(&request) else { return };
         for id in sent.entries {
-            if self.entries.get(&id).is_some_and(|tracked| tracked.left.is_empty() && !tracked.due) {
+            let Some(tracked) = self.entries.get_mut(&id) else { continue };
+            tracked.sent = tracked.sent.saturating_sub(1);
+            if tracked.left.is_empty() && !tracked.due && tracked.sent == 0 {
                 self.forget(id);
             }
         }
@@ -334,9 +341,9 @@ impl Unacked {
         let Some(sent) = self.sent.remove(&request) else { return };
         self.number = self.number.min(sent.number);
         for id in sent.entries {
-            if let Some(tracked) = self.entries.get_mut(&id)
-                && !std::mem::replace(&mut tracked.due, true)
-            {
+            let Some(tracked) = self.entries.get_mut(&id) else { continue };
+            tracked.sent = tracked.sent.saturating_sub(1);
+            if !std::mem::replace(&mut tracked.due, true) {
                 self.due.push_back(id);
             }
         }

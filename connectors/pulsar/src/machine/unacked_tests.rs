@@ -121,3 +121,30 @@ fn what_is_acknowledged_in_time_is_not_asked_for_again() {
     assert_eq!(unacked.take_again(now, 10), [id(2)]);
     assert_eq!(unacked.next_again(), None);
 }
+
+#[test]
+fn what_comes_before_a_part_of_a_batch_that_is_acknowledged_is_not_handed_on_before_that_is_confirmed() {
+    let mut unacked = Unacked::default();
+    for entry in 1..=2 {
+        unacked.deliver(id(entry), 2, &[], vec![]);
+    }
+    unacked.ack_up_to(message(2, Some((0, 2))), true);
+    assert!(unacked.next_group(1, 10).is_some());
+    unacked.all_again();
+    assert_eq!(unacked.deliver(id(1), 2, &[], vec![]), None);
+    assert_eq!(unacked.deliver(id(2), 2, &[], vec![]).unwrap().count(), 1);
+}
+
+#[test]
+fn the_confirmation_of_a_part_is_not_that_of_the_whole() {
+    let mut unacked = Unacked::default();
+    unacked.deliver(id(1), 2, &[], vec![]);
+    for (index, request) in [(0, 1), (1, 2)] {
+        unacked.ack(message(1, Some((index, 2))), true);
+        assert!(unacked.next_group(request, 10).is_some());
+    }
+    unacked.confirmed(1);
+    assert_eq!(unacked.deliver(id(1), 2, &[], vec![]), None);
+    unacked.confirmed(2);
+    assert!(unacked.entries.is_empty());
+}
