@@ -1,11 +1,13 @@
 //! Reads a topic and prints each message as one JSON object: `consume URL TOPIC [SUBSCRIPTION]`.
 //!
-//! From the environment: `TYPE` (`exclusive`, `shared`, `failover`, `key-shared`), `FROM` (`earliest`, `latest`, `time:MILLISECONDS`;
-//! a time, or no subscription, makes a reader that acknowledges nothing), `COUNT` (ends after this many), `IDLE_MS` (ends after this
+//! From the environment: `TYPE` (`exclusive`, `shared`, `failover`, `key-shared`), `FROM` (`earliest`, `latest`, `time:MILLISECONDS`,
+//! `id:LEDGER:ENTRY`; a time, an id, or no subscription makes a reader that acknowledges nothing), `COUNT` (ends after this many), `IDLE_MS` (ends after this
 //! long without a message, 5000 when not given), `NACK` (every n-th message is negatively acknowledged at its first delivery),
 //! `MAX_REDELIVER` (with a dead letter topic), `QUIET` (prints the numbers alone), `AUTH_PLUGIN`, `AUTH_PARAMS`, `TRUST_FILE`.
 
-use connector_pulsar::{ClientConfig, Consumer, ConsumerSettings, DeadLetterPolicy, Message, Start, Subscription, SubscriptionType};
+use connector_pulsar::{
+    ClientConfig, Consumer, ConsumerSettings, DeadLetterPolicy, Message, MessageId, Start, Subscription, SubscriptionType,
+};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -44,10 +46,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     client.auth_params = std::env::var("AUTH_PARAMS").ok().map(Into::into);
     client.tls_trust_certs_file_path = std::env::var("TRUST_FILE").ok();
     let from = std::env::var("FROM").unwrap_or_else(|_| "earliest".to_owned());
-    let start = match from.strip_prefix("time:") {
-        Some(time) => Start::Time(time.parse()?),
-        None if from == "latest" => Start::Latest,
-        None => Start::Earliest,
+    let start = match from.split(':').collect::<Vec<_>>().as_slice() {
+        ["time", time] => Start::Time(time.parse()?),
+        ["id", ledger, entry] => {
+            let id = MessageId { ledger: ledger.parse()?, entry: entry.parse()? };
+            Start::Message { id, index: None, inclusive: true }
+        }
+        ["latest"] => Start::Latest,
+        ["earliest"] => Start::Earliest,
+        _ => return Err(format!("`FROM={from}` is not a place").into()),
     };
     let kind = match std::env::var("TYPE").as_deref() {
         Ok("shared") => SubscriptionType::Shared,
@@ -55,7 +62,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Ok("key-shared") => SubscriptionType::KeyShared,
         _ => SubscriptionType::Exclusive,
     };
-    let durable = name.is_some() && !matches!(start, Start::Time(_));
+    let durable = name.is_some() && matches!(start, Start::Earliest | Start::Latest);
     let subscription =
         Subscription { kind, durable, start, ..Subscription::new(name.unwrap_or_else(|| format!("reader-{}", std::process::id()))) };
     let mut settings = ConsumerSettings::new(client, topic, subscription);

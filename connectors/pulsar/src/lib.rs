@@ -1,9 +1,12 @@
-//! A native Pulsar producer, and the publisher that ends every source.
+//! A native Pulsar client: the publisher that ends every source, and the consumer that a sink reads with.
 //!
 //! The way down: [`Publisher`] (what the engine holds) submits to an actor, the actor drives the state machine in [`machine`],
 //! the machine makes frames by [`wire`]. What it promises: a record's handle is acknowledged only for what the broker stored (or
 //! the dead letter topic, or what the policy dropped); order is kept per partition; a broker that is killed, paused or moved costs
-//! time and nothing else. What it never does: consume, or decide when a checkpoint is written.
+//! time and nothing else. What it never does: decide when a checkpoint is written.
+//!
+//! A [`Consumer`] drives the same machine the other way: what it delivers comes again until it is acknowledged, and its memory is
+//! bounded by a byte budget.
 
 pub mod auth;
 mod config;
