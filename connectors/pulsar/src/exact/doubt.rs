@@ -40,7 +40,8 @@ impl Exact {
     pub(super) fn look_into_doubt(&mut self, machine: &mut Machine, now: Now, number: u64) {
         let Some(line) = self.lines.get(&number) else { return };
         let Doubt::Since { moment, partitions, late } = line.doubt.clone() else { return };
-        if now.at < moment {
+        // Where nobody can know what is stored, nobody can know where doubt ends.
+        if now.at < moment || line.lanes.values().any(|lane| lane.refusal.is_some()) {
             return;
         }
         let lineage = Arc::clone(&line.lineage);

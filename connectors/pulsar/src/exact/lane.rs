@@ -23,12 +23,23 @@ pub(super) struct Door {
     pub(super) producer: Option<ProducerId>,
     /// When it was last opened and looked at; none while it is not.
     pub(super) admitted: Option<Instant>,
+    /// The broker's word at its latest opening, which was not looked at yet.
+    pub(super) told: Option<Told>,
     /// When its last number was last asked for.
     pub(super) asked: Option<Instant>,
     /// The highest number known to have been sent under its name before it was opened.
     pub(super) last: Option<u64>,
     /// What was found in the topic under its name, where the broker's word was not enough.
     pub(super) found: Option<Found>,
+}
+
+/// A broker's word on a name, at an opening.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told {
+    /// The highest number it knows.
+    pub(super) last: Option<u64>,
+    /// Whether something was written of which nobody knows whether it is stored.
+    pub(super) unknown: bool,
 }
 
 /// What reading the topic back has shown.
@@ -97,6 +108,11 @@ impl Lane {
     /// Whether records go straight to the producer.
     pub(super) fn is_plain(&self) -> bool {
         self.held.is_empty() && self.wait == Wait::Nothing && self.main.found.is_none() && self.refusal.is_none()
+    }
+
+    /// Whether what has to be found out about one of its names keeps the other waiting.
+    pub(super) fn is_finding_out(&self) -> bool {
+        matches!(self.wait, Wait::ReadBack { .. } | Wait::Declared(_) | Wait::Reopened(_))
     }
 
     pub(super) fn door(&mut self, which: Which) -> &mut Door {

@@ -15,7 +15,7 @@ use crate::routing::Router;
 use crate::topic::TopicName;
 use connector_sdk::{AckHandle, Error, ErrorKind, Lineage, LineageRequest, Lineages, PartitionId, Record, TopicShape};
 use doubt::Doubt;
-use lane::{Finding, Found, Lane, Wait, Which};
+use lane::{Finding, Found, Lane, Told, Wait, Which};
 use seal::Sealing;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -186,39 +186,40 @@ impl Exact {
         match self.owners.get(&producer).copied() {
             None => {}
             Some(Owner::Seal { number, place }) => self.sealed(machine, now, number, place, producer, last),
-            Some(Owner::Lane { line, partition, which }) => self.look_at(machine, now, (line, partition, which), producer, last, unknown),
+            Some(Owner::Lane { line, partition, which }) => {
+                if !self.lines.contains_key(&line) {
+                    return;
+                }
+                let lane = self.lane(line, partition);
+                let door = lane.door(which);
+                (door.last, door.admitted, door.asked) = (door.last.max(last), None, Some(now.at));
+                door.told = Some(Told { last, unknown });
+                match lane.wait {
+                    // Nothing of it is on its way any more.
+                    Wait::Reopened(refused) if which == Which::Main => {
+                        lane.main.told = None;
+                        self.read_back(machine, now, (line, partition, which), producer, refused);
+                    }
+                    _ if lane.is_finding_out() => {}
+                    _ => self.look_at(machine, now, (line, partition, which)),
+                }
+            }
         }
     }
 
-    fn look_at(
-        &mut self,
-        machine: &mut Machine,
-        now: Now,
-        (number, partition, which): (u64, u32, Which),
-        producer: ProducerId,
-        last: Option<u64>,
-        unknown: bool,
-    ) {
-        let Some(line) = self.lines.get_mut(&number) else { return };
+    /// Looks at the broker's word on a name, and decides what has to be found out before anything is sent under it.
+    fn look_at(&mut self, machine: &mut Machine, now: Now, (number, partition, which): (u64, u32, Which)) {
+        let Some(line) = self.lines.get(&number) else { return };
         // The right to it may have been lost while it was opened, by a clock that counts the time of a suspended machine.
         if line.lineage.is_over() {
             return self.end_line(machine, now, number);
         }
         let lineage = Arc::clone(&line.lineage);
-        let lane = line.lanes.entry(partition).or_default();
-        let is_known = lineage.newest(partition).is_some();
-        let known = lineage.newest(partition).filter(|_| which == Which::Main).map(|newest| newest.number).filter(|number| *number > 0);
-        let door = lane.door(which);
-        (door.last, door.admitted, door.asked) = (door.last.max(last), None, Some(now.at));
-        match lane.wait {
-            // It is admitted when that is done.
-            Wait::ReadBack { .. } | Wait::Declared(_) => return,
-            // Nothing of it is on its way any more.
-            Wait::Reopened(refused) if which == Which::Main => {
-                return self.read_back(machine, now, (number, partition, which), producer, refused);
-            }
-            _ => {}
-        }
+        let door = self.lane(number, partition).door(which);
+        let (Some(Told { last, unknown }), Some(producer)) = (door.told.take(), door.producer) else { return };
+        let newest = lineage.newest(partition);
+        let is_known = newest.is_some();
+        let known = newest.filter(|_| which == Which::Main).map(|newest| newest.number).filter(|number| *number > 0);
         let used = is_known || which == Which::Late;
         if !used {
             // Never used there, as the row says; from the next write on it says that it is. Where the topic ends now is where a reading
@@ -374,7 +375,15 @@ impl Exact {
     fn advance(&mut self, machine: &mut Machine, now: Now, number: u64, partition: u32) {
         let Some(lineage) = self.lines.get(&number).map(|line| Arc::clone(&line.lineage)) else { return };
         loop {
+            if !self.lines.contains_key(&number) {
+                return;
+            }
             let lane = self.lane(number, partition);
+            let told = [Which::Main, Which::Late].into_iter().find(|which| lane.door(*which).told.is_some());
+            if let Some(which) = told.filter(|_| !lane.is_finding_out()) {
+                self.look_at(machine, now, (number, partition, which));
+                continue;
+            }
             match lane.wait {
                 Wait::Nothing => {}
                 Wait::ReadBack { .. } | Wait::Reopened(_) => return,

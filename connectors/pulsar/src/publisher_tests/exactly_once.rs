@@ -35,9 +35,14 @@ fn store(lineage: &Arc<Lineage>, through: u64) {
 }
 
 async fn exactly(cluster: Cluster, spec: LineageSpec, stores: bool) -> Exactly {
+    exactly_with(ProducerConfig::default(), cluster, spec, stores).await
+}
+
+async fn exactly_with(producer: ProducerConfig, cluster: Cluster, spec: LineageSpec, stores: bool) -> Exactly {
     let lineages = Lineages::default();
     let settings = PublisherSettings {
         guarantee: Guarantee::EffectivelyOnce,
+        producer: Some(producer),
         exactly_once: Some(ExactlyOnce { lineages: lineages.clone(), accept_duplicates: false }),
         ..settings()
     };
@@ -59,8 +64,12 @@ async fn exactly(cluster: Cluster, spec: LineageSpec, stores: bool) -> Exactly {
 
 impl Exactly {
     async fn send(&mut self, ordinals: Range<u64>) {
+        self.send_sized(ordinals, |_| 10).await;
+    }
+
+    async fn send_sized(&mut self, ordinals: Range<u64>, size: impl Fn(u64) -> usize) {
         let first = ordinals.start;
-        let records = ordinals.map(|ordinal| Record { sequence: Some(ordinal << 24), ..record(ordinal, 10) }).collect();
+        let records = ordinals.map(|ordinal| Record { sequence: Some(ordinal << 24), ..record(ordinal, size(ordinal)) }).collect();
         let mut batch = batch(&self.seen, first, records);
         batch.lineage = Some(Arc::clone(&self.lineage));
         Sink::write(&mut self.publisher, batch).await.unwrap();
@@ -171,4 +180,44 @@ async fn a_lineage_that_is_over_closes_its_producers_and_gives_its_records_back(
     assert_eq!(exactly.seen.numbers("given back"), [3, 4], "of unknown outcome: the next owner sends them under the same numbers");
     let sealed = timeout(Duration::from_secs(5), exactly.lineages.seal(vec!["app/orders/shard-1/1".into()], "orders".into(), 0)).await;
     assert_eq!(sealed.unwrap().unwrap(), Some(4 << 24));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_and_overtaken_is_written_down_and_published_late() {
+    let single = serde_json::from_str(r#"{"batchingConfig":{"enabled":false}}"#).unwrap();
+    let mut exactly = exactly_with(single, deduplicating(), spec(false), false).await;
+    exactly.send_sized(1..2, |_| 2_000).await;
+    sleep(Duration::from_secs(1)).await;
+    store(&exactly.lineage, 0);
+    assert!(exactly.flushed().await, "the topic takes 2,000 bytes");
+    // Both are on the wire before the refusal of the first is known.
+    exactly.cluster.state().topic_limit = Some(1_000);
+    exactly.send_sized(2..4, |ordinal| if ordinal == 2 { 1_900 } else { 10 }).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(exactly.stored(), [1, 3]);
+    assert!(exactly.lineage.is_spent(2 << 24) && exactly.lineage.has_to_store());
+    exactly.send(4..6).await;
+    exactly.cluster.state().topic_limit = None;
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(exactly.stored(), [1, 3], "nothing goes before it is written down");
+    store(&exactly.lineage, 1 << 24);
+    assert!(exactly.flushed().await);
+    assert_eq!(exactly.stored(), [1, 3, 2, 4, 5]);
+    let late = exactly.cluster.state().opened.iter().any(|open| open.producer_name.as_deref() == Some("app/orders/shard-1/1-late"));
+    assert!(late, "under a name of its own");
+    assert_eq!(exactly.seen.numbers("settled"), [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_right_to_read_back_nothing_is_guessed() {
+    // Used before, and the broker knows no number: it may have forgotten.
+    let covered = BTreeMap::from([(0, connector_sdk::Covered { number: 7, message: Some(MessageId { ledger: 7, entry: 1 }) })]);
+    let mut exactly = exactly(deduplicating(), LineageSpec { covered, ..spec(true) }, true).await;
+    exactly.send(1..4).await;
+    sleep(Duration::from_secs(1)).await;
+    assert!(exactly.stored().is_empty());
+    assert_eq!(exactly.seen.numbers("failed"), [1]);
+    let reason = exactly.seen.reasons.lock().unwrap()[0].to_string();
+    assert!(reason.contains("cannot be read back") && reason.contains("acceptDuplicates"), "{reason}");
+    assert!(timeout(Duration::from_secs(60), exactly.lineage.until(Lineage::doubt_end)).await.is_err(), "where doubt ends is not known");
 }
