@@ -84,6 +84,10 @@ pub(crate) fn refused(code: i32, message: &str, doing: &str) -> Error {
         code::NOT_ALLOWED => (ErrorKind::Configuration, None),
         code::TOPIC_TERMINATED => (ErrorKind::Configuration, Some("the topic was terminated and takes no more messages; choose another")),
         code::PRODUCER_FENCED => (ErrorKind::Fenced, Some("another producer has the topic for itself")),
+        code::PRODUCER_BUSY => {
+            (ErrorKind::Transient, Some("the owner before is still connected, or the topic takes no more producers: it is waited for"))
+        }
+        code::SERVICE_NOT_READY => (ErrorKind::Transient, Some("the topic is moving or its broker starting: it is waited for")),
         code::TOO_MANY_REQUESTS => (ErrorKind::Throttled(None), None),
         code::BLOCKED_QUOTA | code::BLOCKED_QUOTA_HOLD => {
             (ErrorKind::Throttled(None), Some("the topic's backlog quota is used up; let its subscriptions catch up or raise the quota"))

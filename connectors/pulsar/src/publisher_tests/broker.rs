@@ -145,6 +145,24 @@ impl Cluster {
         }
     }
 
+    /// The topics live in another cluster from now on, which every producer is told before it is let go.
+    pub(super) fn migrate(&self, to: &str) {
+        let state = self.state();
+        for connection in state.connections.iter().flatten() {
+            for producer_id in connection.producers.keys() {
+                let moved = proto::TopicMigrated {
+                    resource_id: *producer_id,
+                    resource_type: 0,
+                    broker_service_url: Some(to.to_owned()),
+                    broker_service_url_tls: None,
+                };
+                connection.say(BaseCommand { kind: kind::TOPIC_MIGRATED, topic_migrated: Some(moved), ..Default::default() });
+            }
+        }
+        drop(state);
+        self.unload(None);
+    }
+
     /// Asks every connection for fresh credentials.
     pub(super) fn challenge(&self) {
         for connection in self.state().connections.iter().flatten() {

@@ -208,3 +208,22 @@ async fn a_topic_that_opens_and_refuses_what_is_sent_is_always_said() {
     assert_eq!((seen.numbers("settled"), cluster.numbers("orders")), (vec![0, 1, 2], vec![0, 1, 2]));
     assert_eq!(watch.waiting_for(), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_migrated_is_looked_up_in_the_other_cluster() {
+    let (cluster, publisher, _) = outage(async |cluster| cluster.migrate("pulsar://two:6650")).await;
+    assert_eq!(cluster.state().lookups.last().map(String::as_str), Some("two"));
+    assert_eq!(publisher.facts().reopens.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_in_use_is_waited_for_and_said() {
+    let cluster = Cluster::new();
+    cluster.state().open_errors = vec![(code::PRODUCER_BUSY, "Producer with name 'a' is already connected to topic"); 3];
+    let publisher = Publisher::start(settings(), Arc::new(cluster.clone())).unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let waiting = Sink::watch(&publisher.0).waiting_for().unwrap();
+    assert!(waiting.contains("already connected") && waiting.contains("waited for"), "{waiting}");
+    publisher.1.await.unwrap().unwrap();
+    assert_eq!(cluster.state().opened.len(), 4);
+}
