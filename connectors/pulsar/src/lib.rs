@@ -11,6 +11,7 @@
 pub mod auth;
 mod config;
 mod consumer;
+pub mod crypto;
 mod decrypt;
 mod driver;
 mod error;

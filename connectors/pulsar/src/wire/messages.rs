@@ -243,6 +243,9 @@ pub struct Send {
     /// Set for batches only.
     #[prost(int64, optional, tag = "6")]
     pub highest_sequence_id: Option<i64>,
+    /// Of each chunk of a message.
+    #[prost(bool, optional, tag = "7")]
+    pub is_chunk: Option<bool>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]

@@ -1,0 +1,171 @@
+//! Keys of readers that exist in tests only, made by `openssl`; `P521` with its curve's parameters spelt out, as Pulsar's
+//! documentation has it.
+
+pub(crate) const RSA: &str = "\
+-----BEGIN RSA PRIVATE KEY-----
+MIIEpAIBAAKCAQEAkZip4VIWIyCJnDGNY2uV+Wy6qHFl7BMY8k7TSwPhtQE+i1eW
+6xMuTIT1K7H67SPROkloas/sxP0j8pvN93NPLUSEL7qog179NaeKsaywHlTueBl8
++SA31J743Jw1r4ugOdsbS34QuPNLeGa2fMq2P7TCKlMaQUrmDRJf4mw1iWSqKayU
+bjEQqu0rPXS4maTPemPUhGsbOt/YEbrbOX06KyXTBhculp5Zk3KDDcFdKLiROcLX
+hh0V5v3YR2Ubjt8PrC5NtJ+cMHNPHAzTymTqAmvpKzHVJKr8KfwanFkVzxk8sxDU
+NMscdEwLyQUknyy3TpJ9LbNtIBTA8ppYPzgbiwIDAQABAoIBAEbRBvwJ5auTRWub
+7IXpi+pkWMvaUDVJuq4M6hfIHQ3hu46h/U18qF3eo7Nrn72dWMStdOTTGnpcGBKG
+duF/jAjcFSFz/EfduXJR+hNeh9FRBSaUWyV/Zrh71FbVggVO+BF8AaQv/qk+6Tv4
+VZWQMaH95R0aC6Crcgb0o3+pm0amXF2pSeG1hm5RAd+eKqv2st89J91HhBnh6VmS
+CE8TvCh0MbgPjioF2mB/XoIiOMuGKhc9RnFt3oKThvGYN795LW3UrSTYxmggeyUO
+WWSYKFwyG4LpV0zjIuGodPO7E/jiIx+XndJnQ++ZAba5YWtRSfQOgWesuS1msi3E
+LplAH+kCgYEAyi2GCS3z3lhj3N5dnyR9VOYaoJpJPapsyi8iEwzc9TMq/id5lo2O
+vw0+uwfynj5b7n70/s60JlcOOSJXLpDBR9+tL3CJfoguC2rj+CLb9o9Psb6ehD9k
+FwXx8GmF0b6bvNija3+bNuYLkV2jaxMxYYDoBnyrB0GPbJcr3YWi5GkCgYEAuFsY
+g3HgF5WgtgCdAHz8SAtyE2GsssB4fUZydYCcHZEtHb+ytacv5J2IyxtH13jngK/l
+Io1AsWYWEeP/fs1FvU1hgy/w+HA+RGoeEqObfrI77eJX2EOkQdszK5MIRdf1jPph
+esscazd0DgTt+RD9S+wn53D03BWfW3oYUu+X8dMCgYEAn+ximeA/hyFj3NIIPFog
+yYc6iM+CH8UvSL7/tRH3tf1DhMa05uISiA1yEX+36nRpQ74pDWV0Gt/B4G/Jhov6
+V2AXHe9m0y/lPCLRMPZiCCZUY8TknreF9LA/MGxH7iFYD4lNuzq1DDfr7pCjM497
+ACV3Y6o5nwO876ikihWrRAECgYEAiJL78wzerbosiAimRyFQqHLKPO+ESBxsZqpU
+yxXPEdxmJv7H/ujvgxbtq0H3k/o+zsgAIPux7HoraW+V7LNXsejsj4ppozNL/dT7
+mGVaIZ8a5J1k5JMf0aX5H5PachuODrXCl3x2/jrjoCsovPZIIAHAgiXdUFo4Z0Vp
+Va+nyf8CgYBTWsB/wG1mwXDvZortiRHYyLvVB/diqsoFJ738G8qOl/prc3OHETKd
+wsPmWz7j5vG4XgywJ5GzKX0CaBFJro9mo5D9BtljC4hauVS5oxKkQ1kyZD9CJNMp
+N8uhd4FPk1zy4XwmGFMMZYjSBxBvPBpNEwBe+hJfjTLMAv1UzlF/sg==
+-----END RSA PRIVATE KEY-----
+";
+pub(crate) const RSA_PUBLIC: &str = "\
+-----BEGIN PUBLIC KEY-----
+MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAkZip4VIWIyCJnDGNY2uV
++Wy6qHFl7BMY8k7TSwPhtQE+i1eW6xMuTIT1K7H67SPROkloas/sxP0j8pvN93NP
+LUSEL7qog179NaeKsaywHlTueBl8+SA31J743Jw1r4ugOdsbS34QuPNLeGa2fMq2
+P7TCKlMaQUrmDRJf4mw1iWSqKayUbjEQqu0rPXS4maTPemPUhGsbOt/YEbrbOX06
+KyXTBhculp5Zk3KDDcFdKLiROcLXhh0V5v3YR2Ubjt8PrC5NtJ+cMHNPHAzTymTq
+AmvpKzHVJKr8KfwanFkVzxk8sxDUNMscdEwLyQUknyy3TpJ9LbNtIBTA8ppYPzgb
+iwIDAQAB
+-----END PUBLIC KEY-----
+";
+pub(crate) const P256: &str = "\
+-----BEGIN EC PARAMETERS-----
+BggqhkjOPQMBBw==
+-----END EC PARAMETERS-----
+-----BEGIN EC PRIVATE KEY-----
+MHcCAQEEICu0OOYFibwzmIzLRPBZ34MpA2qkIQ9AkwmQn2c/wWy1oAoGCCqGSM49
+AwEHoUQDQgAE10+UyyPtoH5Y4zjNPdxM+lHSo1hzv8agQcSEou55IRTzIrBVVn5C
+np1tUnnpkfm0LH5sGcHy8SZXqanDa4PHtA==
+-----END EC PRIVATE KEY-----
+";
+pub(crate) const P256_PUBLIC: &str = "\
+-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE10+UyyPtoH5Y4zjNPdxM+lHSo1hz
+v8agQcSEou55IRTzIrBVVn5Cnp1tUnnpkfm0LH5sGcHy8SZXqanDa4PHtA==
+-----END PUBLIC KEY-----
+";
+pub(crate) const P521: &str = "\
+-----BEGIN EC PARAMETERS-----
+MIIBwwIBATBNBgcqhkjOPQEBAkIB////////////////////////////////////
+//////////////////////////////////////////////////8wgZ8EQgH/////
+////////////////////////////////////////////////////////////////
+/////////////////ARCAFGVPrlhjhyaH5KaIaC2hUDuotpyW5mzFfO4tImRjvEJ
+4VYZOVHsfpN7FlLAvTuxvwc1c9+IPSw08e9FH9RrUD8AAxUA0J6IACkcuFOWzGcX
+OTKEqqDaZLoEgYUEAMaFjga3BATpzZ4+y2YjlbRCnGSBOQU/tSH4KK9ga009uqFL
+Xnfv51ko/h3BJ6L/qN4zSLPBhWpCm/l+fjHC5b1mARg5KWp4mjvABFyKX7QsfRvZ
+mPVESVebRGgXr70XJz5mLJfucple9CZAxVC5AT+tB2E1PHCGonLCQIi+lHaf0WZQ
+AkIB///////////////////////////////////////////6UYaHg78vlmt/zAFI
+9wml0Du1ybiJnEeuu2+3HpE4ZAkCAQE=
+-----END EC PARAMETERS-----
+-----BEGIN EC PRIVATE KEY-----
+MIICngIBAQRCAXSiWaKIK9qWRfWGmUi3+l0faBym6j3vEHw4VGAwXR0IZmsCTVXU
+mJ50eavbSWl+TVv0VMYOkxsMOGSDi1ADjRsFoIIBxzCCAcMCAQEwTQYHKoZIzj0B
+AQJCAf//////////////////////////////////////////////////////////
+////////////////////////////MIGfBEIB////////////////////////////
+//////////////////////////////////////////////////////////wEQgBR
+lT65YY4cmh+SmiGgtoVA7qLacluZsxXzuLSJkY7xCeFWGTlR7H6TexZSwL07sb8H
+NXPfiD0sNPHvRR/Ua1A/AAMVANCeiAApHLhTlsxnFzkyhKqg2mS6BIGFBADGhY4G
+twQE6c2ePstmI5W0QpxkgTkFP7Uh+CivYGtNPbqhS1537+dZKP4dwSei/6jeM0iz
+wYVqQpv5fn4xwuW9ZgEYOSlqeJo7wARcil+0LH0b2Zj1RElXm0RoF6+9Fyc+ZiyX
+7nKZXvQmQMVQuQE/rQdhNTxwhqJywkCIvpR2n9FmUAJCAf//////////////////
+////////////////////////+lGGh4O/L5Zrf8wBSPcJpdA7tcm4iZxHrrtvtx6R
+OGQJAgEBoYGJA4GGAAQBMObBqPIL4Z2qSjFXznIHVBvuzLq+nh3Ue1yXdNRrMvT5
+OIpd013CCKGoqOJmWLqofAqYw/wXylqObKr5pdvn5UIAYLK0rOREcfefMbflqTB3
+U4hd7UuHEriSJq6gtxBLf2drrPtIJxsx/JIsFDAF9SRgwfLJCRrQKibzJPykJUkU
+nS8=
+-----END EC PRIVATE KEY-----
+";
+pub(crate) const P521_PUBLIC: &str = "\
+-----BEGIN PUBLIC KEY-----
+MIICXTCCAdAGByqGSM49AgEwggHDAgEBME0GByqGSM49AQECQgH/////////////
+////////////////////////////////////////////////////////////////
+/////////zCBnwRCAf//////////////////////////////////////////////
+///////////////////////////////////////8BEIAUZU+uWGOHJofkpohoLaF
+QO6i2nJbmbMV87i0iZGO8QnhVhk5Uex+k3sWUsC9O7G/BzVz34g9LDTx70Uf1GtQ
+PwADFQDQnogAKRy4U5bMZxc5MoSqoNpkugSBhQQAxoWOBrcEBOnNnj7LZiOVtEKc
+ZIE5BT+1Ifgor2BrTT26oUted+/nWSj+HcEnov+o3jNIs8GFakKb+X5+McLlvWYB
+GDkpaniaO8AEXIpftCx9G9mY9URJV5tEaBevvRcnPmYsl+5ymV70JkDFULkBP60H
+YTU8cIaicsJAiL6Udp/RZlACQgH/////////////////////////////////////
+//////pRhoeDvy+Wa3/MAUj3CaXQO7XJuImcR667b7cekThkCQIBAQOBhgAEATDm
+wajyC+GdqkoxV85yB1Qb7sy6vp4d1Htcl3TUazL0+TiKXdNdwgihqKjiZli6qHwK
+mMP8F8pajmyq+aXb5+VCAGCytKzkRHH3nzG35akwd1OIXe1LhxK4kiauoLcQS39n
+a6z7SCcbMfySLBQwBfUkYMHyyQka0Com8yT8pCVJFJ0v
+-----END PUBLIC KEY-----
+";
+pub(crate) const RSA_PKCS8: &str = "\
+-----BEGIN PRIVATE KEY-----
+MIIEvgIBADANBgkqhkiG9w0BAQEFAASCBKgwggSkAgEAAoIBAQCRmKnhUhYjIImc
+MY1ja5X5bLqocWXsExjyTtNLA+G1AT6LV5brEy5MhPUrsfrtI9E6SWhqz+zE/SPy
+m833c08tRIQvuqiDXv01p4qxrLAeVO54GXz5IDfUnvjcnDWvi6A52xtLfhC480t4
+ZrZ8yrY/tMIqUxpBSuYNEl/ibDWJZKoprJRuMRCq7Ss9dLiZpM96Y9SEaxs639gR
+uts5fTorJdMGFy6WnlmTcoMNwV0ouJE5wteGHRXm/dhHZRuO3w+sLk20n5wwc08c
+DNPKZOoCa+krMdUkqvwp/BqcWRXPGTyzENQ0yxx0TAvJBSSfLLdOkn0ts20gFMDy
+mlg/OBuLAgMBAAECggEARtEG/Anlq5NFa5vshemL6mRYy9pQNUm6rgzqF8gdDeG7
+jqH9TXyoXd6js2ufvZ1YxK105NMaelwYEoZ24X+MCNwVIXP8R925clH6E16H0VEF
+JpRbJX9muHvUVtWCBU74EXwBpC/+qT7pO/hVlZAxof3lHRoLoKtyBvSjf6mbRqZc
+XalJ4bWGblEB354qq/ay3z0n3UeEGeHpWZIITxO8KHQxuA+OKgXaYH9egiI4y4Yq
+Fz1GcW3egpOG8Zg3v3ktbdStJNjGaCB7JQ5ZZJgoXDIbgulXTOMi4ah087sT+OIj
+H5ed0mdD75kBtrlha1FJ9A6BZ6y5LWayLcQumUAf6QKBgQDKLYYJLfPeWGPc3l2f
+JH1U5hqgmkk9qmzKLyITDNz1Myr+J3mWjY6/DT67B/KePlvufvT+zrQmVw45Ilcu
+kMFH360vcIl+iC4LauP4Itv2j0+xvp6EP2QXBfHwaYXRvpu82KNrf5s25guRXaNr
+EzFhgOgGfKsHQY9slyvdhaLkaQKBgQC4WxiDceAXlaC2AJ0AfPxIC3ITYayywHh9
+RnJ1gJwdkS0dv7K1py/knYjLG0fXeOeAr+UijUCxZhYR4/9+zUW9TWGDL/D4cD5E
+ah4So5t+sjvt4lfYQ6RB2zMrkwhF1/WM+mF6yxxrN3QOBO35EP1L7CfncPTcFZ9b
+ehhS75fx0wKBgQCf7GKZ4D+HIWPc0gg8WiDJhzqIz4IfxS9Ivv+1Efe1/UOExrTm
+4hKIDXIRf7fqdGlDvikNZXQa38Hgb8mGi/pXYBcd72bTL+U8ItEw9mIIJlRjxOSe
+t4X0sD8wbEfuIVgPiU27OrUMN+vukKMzj3sAJXdjqjmfA7zvqKSKFatEAQKBgQCI
+kvvzDN6tuiyICKZHIVCocso874RIHGxmqlTLFc8R3GYm/sf+6O+DFu2rQfeT+j7O
+yAAg+7Hseitpb5Xss1ex6OyPimmjM0v91PuYZVohnxrknWTkkx/Rpfkfk9pyG44O
+tcKXfHb+OuOgKyi89kggAcCCJd1QWjhnRWlVr6fJ/wKBgFNawH/AbWbBcO9miu2J
+EdjIu9UH92KqygUnvfwbyo6X+mtzc4cRMp3Cw+ZbPuPm8bheDLAnkbMpfQJoEUmu
+j2ajkP0G2WMLiFq5VLmjEqRDWTJkP0Ik0yk3y6F3gU+TXPLhfCYYUwxliNIHEG88
+Gk0TAF76El+NMswC/VTOUX+y
+-----END PRIVATE KEY-----
+";
+pub(crate) const P256_PKCS8: &str = "\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgK7Q45gWJvDOYjMtE
+8FnfgykDaqQhD0CTCZCfZz/BbLWhRANCAATXT5TLI+2gfljjOM093Ez6UdKjWHO/
+xqBBxISi7nkhFPMisFVWfkKenW1SeemR+bQsfmwZwfLxJlepqcNrg8e0
+-----END PRIVATE KEY-----
+";
+pub(crate) const RSA_CERTIFICATE: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIDBTCCAe2gAwIBAgIUGDIiww7G/FJuMj/pgE4+9p2v3EwwDQYJKoZIhvcNAQEL
+BQAwETEPMA0GA1UEAwwGcmVhZGVyMCAXDTI2MTEyMTEyNDY0OVoYDzIxMjYxMDI4
+MTI0NjQ5WjARMQ8wDQYDVQQDDAZyZWFkZXIwggEiMA0GCSqGSIb3DQEBAQUAA4IB
+DwAwggEKAoIBAQCRmKnhUhYjIImcMY1ja5X5bLqocWXsExjyTtNLA+G1AT6LV5br
+Ey5MhPUrsfrtI9E6SWhqz+zE/SPym833c08tRIQvuqiDXv01p4qxrLAeVO54GXz5
+IDfUnvjcnDWvi6A52xtLfhC480t4ZrZ8yrY/tMIqUxpBSuYNEl/ibDWJZKoprJRu
+MRCq7Ss9dLiZpM96Y9SEaxs639gRuts5fTorJdMGFy6WnlmTcoMNwV0ouJE5wteG
+HRXm/dhHZRuO3w+sLk20n5wwc08cDNPKZOoCa+krMdUkqvwp/BqcWRXPGTyzENQ0
+yxx0TAvJBSSfLLdOkn0ts20gFMDymlg/OBuLAgMBAAGjUzBRMB0GA1UdDgQWBBS+
+ybsTh26oVqNX/jwYva5+9bSPpDAfBgNVHSMEGDAWgBS+ybsTh26oVqNX/jwYva5+
+9bSPpDAPBgNVHRMBAf8EBTADAQH/MA0GCSqGSIb3DQEBCwUAA4IBAQCEm0GfoQyL
+tSTaTHwiwL9DZmDbA6RbuoT+TYGn90v+N9BWQdPO7/2dNt+ZTG3VNJ4mcXA6lnYN
+aAN3IXdGBSVkBSKkojdmFWlgDnLA+3+j2qZq7PdjzWKQazoC9HrcJkYHZwcDNLJp
+Hg5HLfOmj27fWx9VnG1HDCdBfZgTl6oEE9u5F1+ehu8RuoaFU77y2rgIvilu/mYS
+1p5rgRWasB/9lmzzIqYyWMUNzc/Qy7yZxj0XXZ5Th0ulu9uAwm7pJHPwx9vKbDgA
+OQFO9RQEjp0D+ffnbSMWsbHwvFGO+izGUK8m0HPK5UNkCwtmKpOwBQmJUy5HHHB2
+/U+F6ALvde6a
+-----END CERTIFICATE-----
+";
+pub(crate) const SECP256K1_PUBLIC: &str = "\
+-----BEGIN PUBLIC KEY-----
+MFYwEAYHKoZIzj0CAQYFK4EEAAoDQgAEwo+Lsg1hf9xKoNKbG5fsMSOGgE5gxDDQ
+g7tJ3PgtcO46EzSRgEf4ltu6TNwColsKvTJxFXcpXFBhKSU4awUpMg==
+-----END PUBLIC KEY-----
+";
