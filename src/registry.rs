@@ -20,6 +20,7 @@ pub fn publisher(spec: &InstanceSpec, client: ClientConfig) -> Arc<dyn ReadySink
         client,
         topic: spec.topic.clone(),
         producer: Some(spec.producer.clone()),
+        schema: spec.schema.clone(),
         max_pending_bytes: usize::try_from(spec.settings.receive_queue_bytes).unwrap_or(usize::MAX),
     })
 }

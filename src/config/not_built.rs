@@ -17,12 +17,6 @@ pub(super) fn check(config: &SourceConfig, notes: &mut Vec<String>) -> Vec<Probl
         );
     }
     let schema_type = given(&config.schema_type);
-    if let Some(kind) = schema_type.filter(|kind| !["bytes", "none"].iter().any(|plain| kind.eq_ignore_ascii_case(plain))) {
-        problems.push(
-            Problem::new("schemaType", format!("the schema `{kind}` is not offered: payloads are published as the bytes that came"))
-                .hint("remove `schemaType`, or write `bytes`"),
-        );
-    }
     if let Some(class) = given(&config.serde_class_name) {
         let cause = match schema_type {
             Some(_) => "only one of `serdeClassName` and `schemaType` can be set".to_owned(),
@@ -41,7 +35,6 @@ pub(super) fn check(config: &SourceConfig, notes: &mut Vec<String>) -> Vec<Probl
                 .hint("remove `logTopic`; log lines go to the standard error, with `--log-format json` as JSON"),
         );
     }
-    problems.extend(batch_builder(config));
     for (given, key, why) in [
         (config.resources.is_some(), "resources", "this process takes what it needs; bound it where it is started"),
         (given(&config.runtime_flags).is_some(), "runtimeFlags", "they are for a Java machine, and there is none"),
@@ -52,18 +45,6 @@ pub(super) fn check(config: &SourceConfig, notes: &mut Vec<String>) -> Vec<Probl
         }
     }
     problems
-}
-
-fn batch_builder(config: &SourceConfig) -> Option<Problem> {
-    const PATH: &str = "batchBuilder";
-    match given(&config.batch_builder)? {
-        "DEFAULT" => None,
-        "KEY_BASED" => Some(
-            Problem::new(PATH, "batches by key (`KEY_BASED`) are not offered, and would change how messages are stored")
-                .hint("remove it; where consumers use `Key_Shared`, set `producerConfig.batchingConfig.enabled` to false"),
-        ),
-        other => Some(Problem::new(PATH, format!("`{other}` is not a batch builder")).hint("remove it, or write `DEFAULT`")),
-    }
 }
 
 fn given(text: &Option<String>) -> Option<&str> {

@@ -8,6 +8,7 @@ use super::source_config::{ProcessingGuarantees, SourceConfig};
 use super::spec::InstanceSpec;
 use bytestring::ByteString;
 use connector_pulsar::topic::TopicName;
+use connector_pulsar::{ProducerConfig, SchemaConfig};
 use connector_sdk::{Connector, ConnectorInfo, Guarantee, Problem, ReadySource};
 use serde_json::{Map, Value};
 use std::num::NonZeroU32;
@@ -45,9 +46,21 @@ pub fn resolve(mut document: Map<String, Value>, surroundings: Surroundings<'_>)
     };
     let misshapen = problems.len();
     problems.extend(not_built::check(&config, &mut notes));
-    let producer = config.producer_config.clone().unwrap_or_default();
-    problems.extend(producer.validate().into_iter().map(|problem| problem.under("producerConfig")));
+    let guarantee = match config.processing_guarantees {
+        Some(ProcessingGuarantees::AtMostOnce) => Guarantee::AtMostOnce,
+        Some(ProcessingGuarantees::EffectivelyOnce) => Guarantee::EffectivelyOnce,
+        Some(ProcessingGuarantees::AtLeastOnce | ProcessingGuarantees::Manual) | None => Guarantee::AtLeastOnce,
+    };
+    let mut producer = config.producer_config.clone().unwrap_or_default();
+    problems.extend(producer.validate(guarantee).into_iter().map(|problem| problem.under("producerConfig")));
     notes.extend(producer.notes());
+    if config.batch_builder.is_some() {
+        let over = ProducerConfig { batch_builder: config.batch_builder.clone(), ..ProducerConfig::default() };
+        problems.extend(over.validate(guarantee));
+        producer.set_batch_builder(config.batch_builder.clone());
+    }
+    let schema = SchemaConfig { schema_type: config.schema_type.clone(), properties: config.schema_properties.clone().unwrap_or_default() };
+    problems.extend(schema.validate());
 
     let mut taken = |result: Result<ByteString, Problem>| result.map_err(|problem| problems.push(problem)).ok();
     let tenant = taken(part("tenant", &config.tenant, Some("public")));
@@ -83,16 +96,13 @@ pub fn resolve(mut document: Map<String, Value>, surroundings: Surroundings<'_>)
         name,
         parallelism: config.parallelism.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN),
         topic,
-        guarantee: match config.processing_guarantees {
-            Some(ProcessingGuarantees::AtMostOnce) => Guarantee::AtMostOnce,
-            Some(ProcessingGuarantees::EffectivelyOnce) => Guarantee::EffectivelyOnce,
-            Some(ProcessingGuarantees::AtLeastOnce | ProcessingGuarantees::Manual) | None => Guarantee::AtLeastOnce,
-        },
+        guarantee,
         connector: info,
         source,
         settings,
         dead_letter_topic,
         producer,
+        schema,
         notes,
     })
 }
@@ -161,8 +171,10 @@ fn drop_blanks(document: &mut Map<String, Value>) {
     document.retain(|_, value| !blank(value));
     if let Some(producer) = document.get_mut("producerConfig").and_then(Value::as_object_mut) {
         producer.retain(|_, value| !blank(value));
-        if let Some(batching) = producer.get_mut("batchingConfig").and_then(Value::as_object_mut) {
-            batching.retain(|_, value| !blank(value));
+        for inner in ["batchingConfig", "cryptoConfig"] {
+            if let Some(inner) = producer.get_mut(inner).and_then(Value::as_object_mut) {
+                inner.retain(|_, value| !blank(value));
+            }
         }
     }
 }

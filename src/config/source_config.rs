@@ -6,6 +6,7 @@ use connector_pulsar::ProducerConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// Pulsar IO's SourceConfig.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -25,8 +26,12 @@ pub struct SourceConfig {
     pub producer_config: Option<ProducerConfig>,
     /// Payloads are published as they are: must be absent.
     pub serde_class_name: Option<String>,
-    /// Payloads are published as they are: absent, or `bytes`.
+    /// What the payloads are, declared at the broker: `bytes` (also when absent), `string`, `json`, `avro`, or `auto_produce` for the
+    /// schema that the topic has. Payloads are published as they are.
     pub schema_type: Option<String>,
+    /// Of the schema: `schema` (the definition, in Avro's JSON) or `schemaFile` (a file with it); `validate`: `true` to hold payloads
+    /// against it; any others are declared with the schema.
+    pub schema_properties: Option<BTreeMap<String, String>>,
     /// The connector's own configuration.
     pub configs: Option<Map<String, Value>>,
     /// Secrets by name, in the form of the secrets provider.
@@ -48,7 +53,7 @@ pub struct SourceConfig {
     pub custom_runtime_options: Option<String>,
     /// Batch sources are not offered: must be absent.
     pub batch_source_config: Option<Map<String, Value>>,
-    /// How messages are gathered into batches: absent, or `DEFAULT`.
+    /// How messages are gathered into batches, over `producerConfig.batchBuilder`: `DEFAULT` or `KEY_BASED`.
     pub batch_builder: Option<String>,
     /// A topic for log lines is not offered: must be absent.
     pub log_topic: Option<String>,

@@ -3,7 +3,7 @@
 
 use bytestring::ByteString;
 use connector_pulsar::topic::TopicName;
-use connector_pulsar::{ClientConfig, ProducerConfig};
+use connector_pulsar::{ClientConfig, ProducerConfig, SchemaConfig};
 use connector_sdk::{ConnectorInfo, Guarantee, Identity, ReadySource, SourceSettings};
 use std::fmt;
 use std::num::NonZeroU32;
@@ -35,6 +35,8 @@ pub struct InstanceSpec {
     pub dead_letter_topic: Option<TopicName>,
     /// How messages are produced.
     pub producer: ProducerConfig,
+    /// What the payloads are.
+    pub schema: SchemaConfig,
     /// Sentences to log once, at the start: what was taken and means nothing here, what was chosen for the user.
     pub notes: Vec<String>,
 }

@@ -45,6 +45,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         client,
         topic,
         producer,
+        schema: connector_pulsar::SchemaConfig::default(),
         guarantee: Guarantee::AtLeastOnce,
         exactly_once: None,
         on_record_error: OnRecordError::Fail,

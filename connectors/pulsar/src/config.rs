@@ -1,11 +1,12 @@
 //! What a person configures: `producerConfig` of a source, and how the cluster is reached. Checked without the network.
 
 use crate::auth;
+use crate::crypto::CryptoConfig;
 use crate::machine::Batching;
 use crate::routing::HashingScheme;
 use crate::url::ServiceUrl;
 use crate::wire::compression::Compression;
-use connector_sdk::{Error, Problem};
+use connector_sdk::{Error, Guarantee, Problem};
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -25,15 +26,19 @@ pub struct ProducerConfig {
     /// Without meaning here: producers are shared by design.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub use_thread_local_producers: Option<bool>,
-    /// `DEFAULT`; `KEY_BASED` is not offered.
+    /// `DEFAULT`, or `KEY_BASED` for consumers with `Key_Shared` subscriptions: each batch holds records of one key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_builder: Option<String>,
     /// How payloads are compressed; LZ4 when not given.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "compression")]
     pub compression_type: Option<Compression>,
-    /// End-to-end encryption, which is not offered: must be empty.
+    /// End-to-end encryption.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub crypto_config: Option<serde_json::Value>,
+    pub crypto_config: Option<CryptoConfig>,
+    /// Whether a message above the broker's `maxMessageSize` is sent in chunks; needs `batchingConfig.enabled` to be false, and is
+    /// not for EFFECTIVELY_ONCE. False when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunking_enabled: Option<bool>,
     /// When records are sent together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batching_config: Option<BatchingConfig>,
@@ -60,7 +65,7 @@ pub struct BatchingConfig {
     /// Payload bytes in a batch, at most; 131072 when not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batching_max_bytes: Option<u32>,
-    /// `DEFAULT`; `KEY_BASED` is not offered.
+    /// `DEFAULT` or `KEY_BASED`, as `producerConfig.batchBuilder`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_builder: Option<String>,
 }
@@ -76,23 +81,43 @@ fn compression<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Compression
 
 impl ProducerConfig {
     /// Every problem, with paths below `producerConfig`.
-    pub fn validate(&self) -> Vec<Problem> {
+    pub fn validate(&self, guarantee: Guarantee) -> Vec<Problem> {
         let mut problems = Vec::new();
-        if self.crypto_config.as_ref().is_some_and(|value| !is_empty(value)) {
+        let crypto = self.crypto_config.iter().flat_map(CryptoConfig::validate);
+        problems.extend(crypto.map(|problem| problem.under("cryptoConfig")));
+        if self.chunks() && self.batching().enabled {
             problems.push(
-                Problem::new("cryptoConfig", "end-to-end encryption is not offered yet")
-                    .hint("remove `cryptoConfig`; messages would not be encrypted"),
+                Problem::new("chunkingEnabled", "messages are sent in chunks only where they are not batched")
+                    .hint("set `batchingConfig.enabled` to false, or remove `chunkingEnabled`"),
+            );
+        }
+        if self.chunks() && guarantee == Guarantee::EffectivelyOnce {
+            problems.push(
+                Problem::new(
+                    "chunkingEnabled",
+                    "the broker's deduplication sees only the last chunk of a message, so EFFECTIVELY_ONCE cannot be kept for chunks",
+                )
+                .hint("remove `chunkingEnabled`, or write `ATLEAST_ONCE`"),
+            );
+        }
+        if self.by_key() && self.batching().enabled && guarantee == Guarantee::EffectivelyOnce {
+            problems.push(
+                Problem::new(
+                    "batchBuilder",
+                    "in batches by key (`KEY_BASED`) the records' numbers do not rise from batch to batch, so EFFECTIVELY_ONCE cannot be kept",
+                )
+                .hint("remove it, write `ATLEAST_ONCE`, or set `batchingConfig.enabled` to false where consumers use `Key_Shared`"),
             );
         }
         let inner = self.batching_config.as_ref().and_then(|batching| batching.batch_builder.as_ref());
         for (path, builder) in [("batchBuilder", self.batch_builder.as_ref()), ("batchingConfig.batchBuilder", inner)] {
             match builder.map(|text| text.trim().to_ascii_uppercase()).as_deref() {
-                None | Some("" | "DEFAULT") => {}
-                Some("KEY_BASED") => problems.push(
-                    Problem::new(path, "key-based batching is not offered yet")
-                        .hint("remove it, or set `batchingConfig.enabled` to false when consumers use `Key_Shared` subscriptions"),
-                ),
-                Some(other) => problems.push(Problem::new(path, format!("`{other}` is not known")).hint("write `DEFAULT` or leave it out")),
+                None | Some("" | "DEFAULT" | KEY_BASED) => {}
+                Some(other) => {
+                    problems.push(
+                        Problem::new(path, format!("`{other}` is not known")).hint("write `DEFAULT` or `KEY_BASED`, or leave it out"),
+                    );
+                }
             }
         }
         if self.batching().max_bytes > MOST_BATCH_BYTES {
@@ -107,14 +132,37 @@ impl ProducerConfig {
 
     /// Keys that mean nothing here, in a sentence each, for the log.
     pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
         if self.use_thread_local_producers == Some(true) {
-            vec![
+            notes.push(
                 "`producerConfig.useThreadLocalProducers` means nothing here: producers are shared by all partitions of an instance"
                     .to_owned(),
-            ]
-        } else {
-            Vec::new()
+            );
         }
+        notes.extend(self.crypto_config.iter().flat_map(CryptoConfig::notes));
+        notes
+    }
+
+    /// The batch builder that a source names beside its `producerConfig`, over what that says.
+    pub fn set_batch_builder(&mut self, builder: Option<String>) {
+        if let Some(batching) = &mut self.batching_config {
+            batching.batch_builder = None;
+        }
+        self.batch_builder = builder;
+    }
+
+    pub(crate) fn chunks(&self) -> bool {
+        self.chunking_enabled == Some(true)
+    }
+
+    /// What payloads are encrypted by, if they are.
+    pub(crate) fn crypto(&self) -> Option<&CryptoConfig> {
+        self.crypto_config.as_ref().filter(|config| config.is_on())
+    }
+
+    fn by_key(&self) -> bool {
+        let inner = self.batching_config.as_ref().and_then(|batching| batching.batch_builder.as_ref());
+        [self.batch_builder.as_ref(), inner].into_iter().flatten().any(|builder| builder.trim().eq_ignore_ascii_case(KEY_BASED))
     }
 
     pub(crate) fn compression(&self) -> Compression {
@@ -123,10 +171,12 @@ impl ProducerConfig {
 
     pub(crate) fn batching(&self) -> Batching {
         let default = Batching::default();
-        let Some(config) = &self.batching_config else { return default };
+        let by_key = self.by_key();
+        let Some(config) = &self.batching_config else { return Batching { by_key, ..default } };
         let given = |value: Option<u32>| value.filter(|value| *value > 0).and_then(|value| usize::try_from(value).ok());
         Batching {
             enabled: config.enabled.unwrap_or(true),
+            by_key,
             max_messages: given(config.batching_max_messages).unwrap_or(default.max_messages),
             max_bytes: given(config.batching_max_bytes).unwrap_or(default.max_bytes),
             delay: config.batching_max_publish_delay_ms.filter(|ms| *ms > 0).map_or(default.delay, Duration::from_millis),
@@ -147,21 +197,11 @@ impl ProducerConfig {
     }
 }
 
+/// The batch builder of batches by key.
+const KEY_BASED: &str = "KEY_BASED";
 /// The default `maxMessageSize`; a batch that is larger could not be sent whole.
 const MOST_BATCH_BYTES: usize = 5_242_880;
 const MOST_DELAY: Duration = Duration::from_secs(60);
-
-/// Whether a value says nothing: tools write `cryptoConfig` with every key empty.
-fn is_empty(value: &serde_json::Value) -> bool {
-    match value {
-        serde_json::Value::Null => true,
-        serde_json::Value::Bool(_) | serde_json::Value::Number(_) => false,
-        serde_json::Value::String(text) => text.is_empty(),
-        serde_json::Value::Array(items) => items.iter().all(is_empty),
-        // The actions alone have defaults and switch nothing on.
-        serde_json::Value::Object(fields) => fields.iter().all(|(name, value)| name.ends_with("CryptoFailureAction") || is_empty(value)),
-    }
-}
 
 /// The cluster and how to reach it, as the flags of `localrun` say it.
 #[derive(Debug, Clone)]
@@ -246,7 +286,7 @@ mod tests {
         assert_eq!(config.compression(), Compression::Lz4);
         assert_eq!(
             config.batching(),
-            Batching { enabled: true, max_messages: 1_000, max_bytes: 131_072, delay: Duration::from_millis(10) }
+            Batching { enabled: true, by_key: false, max_messages: 1_000, max_bytes: 131_072, delay: Duration::from_millis(10) }
         );
         assert_eq!(config.hashing_scheme, HashingScheme::Murmur3_32);
         assert_eq!(config.round_robin_window(), Duration::from_millis(100));
@@ -260,7 +300,7 @@ mod tests {
                 "cryptoConfig":{"cryptoKeyReaderClassName":"","cryptoKeyReaderConfig":{},"encryptionKeys":[],"producerCryptoFailureAction":"FAIL"},
                 "batchingConfig":{"batchingMaxPublishDelayMs":0,"batchingMaxMessages":0}}"#,
         );
-        assert!(config.validate().is_empty(), "{:?}", config.validate());
+        assert!(config.validate(Guarantee::AtLeastOnce).is_empty(), "{:?}", config.validate(Guarantee::AtLeastOnce));
         assert_eq!(config.batching(), Batching::default());
         assert_eq!(config.compression(), Compression::Lz4);
         assert!(config.notes().is_empty());
@@ -276,19 +316,38 @@ mod tests {
         assert_eq!(config.pending_records(), Some(700));
         assert_eq!(config.compression(), Compression::Zstd);
         assert_eq!(config.hashing_scheme, HashingScheme::JavaString);
-        assert_eq!(config.batching(), Batching { enabled: false, max_messages: 7, max_bytes: 9_000, delay: Duration::from_millis(5) });
+        assert_eq!(
+            config.batching(),
+            Batching { enabled: false, by_key: false, max_messages: 7, max_bytes: 9_000, delay: Duration::from_millis(5) }
+        );
         assert_eq!(config.round_robin_window(), Duration::from_millis(15));
         assert_eq!(config.notes().len(), 1);
     }
 
     #[test]
     fn what_would_change_what_is_written_is_refused() {
-        let config =
-            parse(r#"{"cryptoConfig":{"encryptionKeys":["k"]},"batchBuilder":"KEY_BASED","batchingConfig":{"batchBuilder":"ODD"}}"#);
-        let paths: Vec<String> = config.validate().into_iter().map(|problem| problem.path).collect();
-        assert_eq!(paths, ["cryptoConfig", "batchBuilder", "batchingConfig.batchBuilder"]);
+        let config = parse(
+            r#"{"cryptoConfig":{"encryptionKeys":["k"]},"batchBuilder":"BY_DAY","batchingConfig":{"batchBuilder":"ODD"},"chunkingEnabled":true}"#,
+        );
+        let paths: Vec<String> = config.validate(Guarantee::EffectivelyOnce).into_iter().map(|problem| problem.path).collect();
+        let expected = ["cryptoConfig.encryptionKeys", "chunkingEnabled", "chunkingEnabled", "batchBuilder", "batchingConfig.batchBuilder"];
+        assert_eq!(paths, expected);
         assert!(serde_json::from_str::<ProducerConfig>(r#"{"compressionType":"GZIP"}"#).unwrap_err().to_string().contains("SNAPPY"));
         assert!(serde_json::from_str::<ProducerConfig>(r#"{"maxPending":1}"#).is_err());
+    }
+
+    #[test]
+    fn batches_by_key_and_chunks_are_taken_where_they_can_be() {
+        for text in [r#"{"batchBuilder":"KEY_BASED"}"#, r#"{"batchingConfig":{"batchBuilder":"key_based"}}"#] {
+            let config = parse(text);
+            assert!(config.validate(Guarantee::AtLeastOnce).is_empty() && config.batching().by_key);
+            assert_eq!(config.validate(Guarantee::EffectivelyOnce)[0].path, "batchBuilder");
+        }
+        let chunks = parse(r#"{"chunkingEnabled":true,"batchingConfig":{"enabled":false}}"#);
+        assert!(chunks.validate(Guarantee::AtLeastOnce).is_empty() && chunks.chunks());
+        let effectively = chunks.validate(Guarantee::EffectivelyOnce).remove(0).to_string();
+        assert!(effectively.contains("only the last chunk"), "{effectively}");
+        assert!(!parse(r#"{"chunkingEnabled":false}"#).chunks());
     }
 
     #[test]

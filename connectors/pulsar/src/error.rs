@@ -71,7 +71,7 @@ pub(crate) fn refused(code: i32, message: &str, doing: &str) -> Error {
         code::METADATA if encryption => (
             ErrorKind::Configuration,
             Some(
-                "end-to-end encryption is required there and not offered here; choose another topic, \
+                "end-to-end encryption is required there; name the readers' public keys in `producerConfig.cryptoConfig`, \
                  or lift the demand with `pulsar-admin namespaces set-encryption-required --disable`",
             ),
         ),
@@ -80,7 +80,10 @@ pub(crate) fn refused(code: i32, message: &str, doing: &str) -> Error {
         }
         code::TOPIC_NOT_FOUND => (ErrorKind::Configuration, Some("create the topic, or allow automatic topic creation in its namespace")),
         code::INVALID_TOPIC_NAME => (ErrorKind::Configuration, Some("correct the topic's name")),
-        code::INCOMPATIBLE_SCHEMA => (ErrorKind::Configuration, Some("the topic demands a schema; bytes without one are published here")),
+        code::INCOMPATIBLE_SCHEMA => (
+            ErrorKind::Configuration,
+            Some("declare the topic's own schema by `schemaType` and `schemaProperties`, or write `auto_produce` to take it as it is"),
+        ),
         code::NOT_ALLOWED => (ErrorKind::Configuration, None),
         code::TOPIC_TERMINATED => (ErrorKind::Configuration, Some("the topic was terminated and takes no more messages; choose another")),
         code::PRODUCER_FENCED => (ErrorKind::Fenced, Some("another producer has the topic for itself")),

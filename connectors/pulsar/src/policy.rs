@@ -25,6 +25,8 @@ pub(crate) struct Policy {
     dead_letter_topic: Option<TopicName>,
     /// Whether a partition can stop at a record: not when its checkpoint has passed the record already.
     stops: bool,
+    /// Whether a dead letter is sent whole, however large: in chunks.
+    whole: bool,
 }
 
 /// What the policy says.
@@ -36,9 +38,15 @@ pub(crate) enum Fate {
 }
 
 impl Policy {
-    /// `checkpoints_first`: whether checkpoints pass a record before it is sent.
-    pub(crate) fn new(instance: &Identity, choice: OnRecordError, dead_letter_topic: Option<TopicName>, checkpoints_first: bool) -> Self {
-        Self { instance: instance.to_string(), choice, dead_letter_topic, stops: !checkpoints_first }
+    /// `checkpoints_first`: whether checkpoints pass a record before it is sent; `chunking`: whether large messages go in chunks.
+    pub(crate) fn new(
+        instance: &Identity,
+        choice: OnRecordError,
+        dead_letter_topic: Option<TopicName>,
+        checkpoints_first: bool,
+        chunking: bool,
+    ) -> Self {
+        Self { instance: instance.to_string(), choice, dead_letter_topic, stops: !checkpoints_first, whole: chunking }
     }
 
     pub(crate) fn dead_letter_topic(&self) -> Option<&TopicName> {
@@ -57,7 +65,7 @@ impl Policy {
             (OnRecordError::DeadLetter, Some(_)) => {
                 warn!(instance, %partition, record = label, size = record.value.len(), topic, %error, "record goes to the dead letter topic");
                 facts.dead_letters.add(1);
-                Fate::DeadLetter(Box::new((dead_letter(topic, &partition, record, &error, too_large), duty)))
+                Fate::DeadLetter(Box::new((dead_letter(topic, &partition, record, &error, too_large && !self.whole), duty)))
             }
             (OnRecordError::Fail | OnRecordError::DeadLetter, _) if self.stops => {
                 let size = record.value.len();

@@ -6,11 +6,13 @@
 
 use crate::auth::{self, Authentication};
 use crate::config::{ClientConfig, ProducerConfig};
+use crate::crypto::Sealer;
 use crate::driver::{Dial, Dialer, actor};
 use crate::exact::Exact;
 use crate::facts::Facts;
 use crate::machine::{Batching, Charge, Machine, Settings};
 use crate::policy::Policy;
+use crate::schema::SchemaConfig;
 use crate::topic::TopicName;
 use crate::wire::compression::Compression;
 use connector_sdk::{
@@ -38,6 +40,8 @@ pub struct PublisherSettings {
     pub topic: String,
     /// The `producerConfig` of the source; absent is not the same as empty.
     pub producer: Option<ProducerConfig>,
+    /// What the payloads are.
+    pub schema: SchemaConfig,
     /// What is promised.
     pub guarantee: Guarantee,
     /// For [`Guarantee::EffectivelyOnce`].
@@ -152,9 +156,12 @@ impl Publisher {
     }
 
     fn start(settings: PublisherSettings, dialer: Arc<dyn Dial>) -> Result<(Self, oneshot::Receiver<Result<(), Error>>), Error> {
-        if let Some(problem) = settings.producer.iter().flat_map(ProducerConfig::validate).next() {
+        if let Some(problem) = settings.producer.iter().flat_map(|producer| producer.validate(settings.guarantee)).next() {
             return Err(Error::configuration(problem.under("producerConfig").to_string()));
         }
+        let declared = settings.schema.declared().map_err(|problem| Error::configuration(problem.to_string()))?;
+        let crypto = settings.producer.as_ref().and_then(ProducerConfig::crypto).cloned();
+        let chunking = settings.producer.as_ref().is_some_and(ProducerConfig::chunks);
         let service = settings.client.service()?;
         let topic: TopicName = settings.topic.parse().map_err(|error| Error::configuration(format!("{error}")))?;
         let dead_letter_topic = match settings.dead_letter_topic.as_deref() {
@@ -162,7 +169,7 @@ impl Publisher {
             None => None,
         };
         let checkpoints_first = settings.guarantee == Guarantee::AtMostOnce;
-        let policy = Policy::new(&settings.identity, settings.on_record_error, dead_letter_topic, checkpoints_first);
+        let policy = Policy::new(&settings.identity, settings.on_record_error, dead_letter_topic, checkpoints_first, chunking);
         let producer = settings.producer.as_ref();
         let batching = producer.map_or_else(Batching::default, ProducerConfig::batching);
 
@@ -170,6 +177,9 @@ impl Publisher {
         machine_settings.listener_name = settings.client.listener_name.clone();
         machine_settings.compression = producer.map_or(Compression::default(), ProducerConfig::compression);
         machine_settings.batching = batching;
+        machine_settings.chunking = chunking;
+        machine_settings.declared = declared.clone();
+        machine_settings.sealer = crypto.as_ref().map(Sealer::new).transpose()?.map(Arc::new);
         machine_settings.resend = !checkpoints_first;
         machine_settings.producer_properties = properties(&settings.identity);
         let facts = Arc::new(Facts::default());
@@ -197,6 +207,8 @@ impl Publisher {
         let parts = actor::Parts {
             machine,
             topic,
+            declared,
+            crypto,
             policy,
             exact,
             scheme: producer.map(|producer| producer.hashing_scheme).unwrap_or_default(),

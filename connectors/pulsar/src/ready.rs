@@ -2,6 +2,7 @@
 
 use crate::config::{ClientConfig, ProducerConfig};
 use crate::publisher::{ExactlyOnce, Publisher, PublisherSettings};
+use crate::schema::SchemaConfig;
 use crate::topic::TopicName;
 use connector_sdk::{DynSink, Error, Guarantee, ReadySink, SinkContext};
 use futures_util::future::BoxFuture;
@@ -15,6 +16,8 @@ pub struct PublisherFactory {
     pub topic: TopicName,
     /// The `producerConfig` of the source, where there is one.
     pub producer: Option<ProducerConfig>,
+    /// The source's `schemaType` and `schemaProperties`.
+    pub schema: SchemaConfig,
     /// Bytes on their way to the broker, at most.
     pub max_pending_bytes: usize,
 }
@@ -26,6 +29,7 @@ impl ReadySink for PublisherFactory {
                 client: self.client.clone(),
                 topic: self.topic.to_string(),
                 producer: self.producer.clone(),
+                schema: self.schema.clone(),
                 guarantee: context.guarantee,
                 exactly_once: (context.guarantee == Guarantee::EffectivelyOnce)
                     .then(|| ExactlyOnce { lineages: context.lineages, accept_duplicates: context.accept_duplicates }),

@@ -126,7 +126,10 @@ impl CryptoConfig {
         }
         for name in self.names() {
             if let Err(why) = self.public_key(name) {
-                problems.push(Problem::new("encryptionKeys", format!("the public key `{name}` cannot be used: {why}")));
+                problems.push(
+                    Problem::new("encryptionKeys", format!("the public key `{name}` cannot be used: {why}"))
+                        .hint("say where it is in `cryptoKeyReaderConfig`, by `publicKeys` or `defaultPublicKey`"),
+                );
             }
         }
         problems

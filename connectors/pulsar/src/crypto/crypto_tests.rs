@@ -6,8 +6,10 @@ use super::private_key::PrivateKey;
 use super::public_key::PublicKey;
 use super::test_keys::*;
 use super::*;
+use crate::wire::messages::{EncryptionKey, MessageMetadata};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use prost::Message;
 use std::collections::BTreeMap;
 
 /// The bytes 0 to 31, wrapped by BouncyCastle 1.78.1 for the keys of the tests.
@@ -45,6 +47,14 @@ fn config(public: &[(&str, &str)], private: &[(&str, &str)]) -> CryptoConfig {
         }),
         ..CryptoConfig::default()
     }
+}
+
+/// The wrapped copies as a consumer decodes them.
+fn copies(sealer: &Sealer) -> Vec<EncryptionKey> {
+    let mut metadata = sealer.copies().to_vec();
+    // What is required of every entry's metadata.
+    metadata.extend_from_slice(&[0x0a, 0, 0x10, 0, 0x18, 0]);
+    MessageMetadata::decode(&metadata[..]).unwrap().encryption_keys
 }
 
 fn problem(config: &CryptoConfig) -> String {
@@ -89,18 +99,18 @@ fn what_a_producer_seals_any_named_reader_opens_and_nobody_else() {
         let reader = Decryptor::new(&config(&[], &[(name, private)])).unwrap();
         // The second time the data key is remembered.
         for _ in 0..2 {
-            assert_eq!(&reader.decrypt(sealer.copies(), &param, &sealed).unwrap()[..], b"a payload");
+            assert_eq!(&reader.decrypt(&copies(&sealer), &param, &sealed).unwrap()[..], b"a payload");
         }
         let mut changed = sealed.clone();
         changed[3] ^= 1;
-        assert!(reader.decrypt(sealer.copies(), &param, &changed).is_none());
-        assert!(reader.decrypt(sealer.copies(), &param[1..], &sealed).is_none());
+        assert!(reader.decrypt(&copies(&sealer), &param, &changed).is_none());
+        assert!(reader.decrypt(&copies(&sealer), &param[1..], &sealed).is_none());
     }
     let stranger = Decryptor::new(&config(&[], &[("a", P256), ("c", RSA)])).unwrap();
-    assert!(stranger.decrypt(sealer.copies(), &param, &sealed).is_none());
+    assert!(stranger.decrypt(&copies(&sealer), &param, &sealed).is_none());
     let by_default = KeyReaderConfig { default_private_key: Some(data_url(RSA)), ..KeyReaderConfig::default() };
     let by_default = CryptoConfig { crypto_key_reader_config: Some(by_default), ..CryptoConfig::default() };
-    assert!(Decryptor::new(&by_default).unwrap().decrypt(sealer.copies(), &param, &sealed).is_some());
+    assert!(Decryptor::new(&by_default).unwrap().decrypt(&copies(&sealer), &param, &sealed).is_some());
 }
 
 #[test]
@@ -112,7 +122,7 @@ fn each_sealer_has_a_data_key_of_its_own_and_each_payload_a_vector_of_its_own() 
     assert_ne!(param, other);
     assert_ne!(first, second);
     assert!(two.open(&param, &first).is_none());
-    assert_ne!(one.copies()[0].value, two.copies()[0].value);
+    assert_ne!(copies(&one)[0].value, copies(&two)[0].value);
 }
 
 #[test]

@@ -8,6 +8,8 @@ use secrecy::zeroize::Zeroizing;
 pub(super) const KEY_BYTES: usize = 32;
 /// Bytes of `encryption_param`.
 pub(super) const VECTOR_BYTES: usize = NONCE_LEN;
+/// Bytes that a sealed payload is longer.
+pub(super) const TAG_BYTES: usize = 16;
 
 /// A data key's bytes while it is being wrapped or unwrapped: cleared when dropped, without a printed form of interest.
 pub(super) type RawKey = Zeroizing<[u8; KEY_BYTES]>;

@@ -1,6 +1,6 @@
 //! A consumer's side: private keys by name, and the data keys they have unwrapped.
 
-use super::config::{ConsumerCryptoFailureAction, CryptoConfig};
+use super::config::CryptoConfig;
 use super::data_key::DataKey;
 use super::key_reader::KeyLocation;
 use super::private_key::PrivateKey;
@@ -19,16 +19,12 @@ pub trait Decrypt: Send + Sync + fmt::Debug {
     /// The payload of an entry with these wrapped data keys and this `encryption_param`, still compressed; nothing when none of the
     /// private keys opens it, or it was changed on its way.
     fn decrypt(&self, keys: &[EncryptionKey], param: &[u8], payload: &[u8]) -> Option<Bytes>;
-
-    /// What becomes of a message that cannot be opened.
-    fn on_failure(&self) -> ConsumerCryptoFailureAction;
 }
 
 /// Private keys as `cryptoConfig` names them.
 pub struct Decryptor {
     by_name: HashMap<String, Arc<PrivateKey>>,
     default: Option<Arc<PrivateKey>>,
-    on_failure: ConsumerCryptoFailureAction,
     /// By their wrapped form.
     unwrapped: Mutex<HashMap<Bytes, Arc<DataKey>>>,
 }
@@ -49,8 +45,7 @@ impl Decryptor {
             by_name.insert(name.clone(), load(name, place)?);
         }
         let default = default.map(|place| load("defaultPrivateKey", &place)).transpose()?;
-        let on_failure = config.consumer_crypto_failure_action.unwrap_or_default();
-        Ok(Self { by_name, default, on_failure, unwrapped: Mutex::default() })
+        Ok(Self { by_name, default, unwrapped: Mutex::default() })
     }
 
     fn data_key(&self, copy: &EncryptionKey) -> Option<Arc<DataKey>> {
@@ -71,10 +66,6 @@ impl Decryptor {
 impl Decrypt for Decryptor {
     fn decrypt(&self, keys: &[EncryptionKey], param: &[u8], payload: &[u8]) -> Option<Bytes> {
         keys.iter().find_map(|copy| self.data_key(copy)?.open(param, payload)).map(Bytes::from)
-    }
-
-    fn on_failure(&self) -> ConsumerCryptoFailureAction {
-        self.on_failure
     }
 }
 

@@ -1,7 +1,7 @@
 //! A producer's side: one data key with its copies for all readers, made together and replaced together.
 
 use super::config::CryptoConfig;
-use super::data_key::{DataKey, RawKey, VECTOR_BYTES, random};
+use super::data_key::{DataKey, RawKey, TAG_BYTES, VECTOR_BYTES, random};
 use crate::wire::messages::EncryptionKey;
 use bytes::Bytes;
 use connector_sdk::Error;
@@ -10,7 +10,8 @@ use std::fmt;
 /// A data key and its wrapped copies. Replaced as a whole, so that no entry names a copy of another key.
 pub(crate) struct Sealer {
     key: DataKey,
-    copies: Vec<EncryptionKey>,
+    /// `encryption_keys`, encoded as a field of the metadata.
+    copies: Vec<u8>,
 }
 
 impl Sealer {
@@ -29,12 +30,19 @@ impl Sealer {
             let wrapped = config.public_key(name).and_then(|key| key.wrap(&raw)).map_err(refused)?;
             copies.push(EncryptionKey { key: name.to_owned(), value: wrapped.into(), metadata: Vec::new() });
         }
-        Ok(Self { key: DataKey::new(&raw), copies })
+        let mut field = Vec::new();
+        prost::encoding::message::encode_repeated(13, &copies, &mut field);
+        Ok(Self { key: DataKey::new(&raw), copies: field })
     }
 
-    /// The data key's wrapped copies, for the metadata.
-    pub(crate) fn copies(&self) -> &[EncryptionKey] {
+    /// The data key's wrapped copies, as the field `encryption_keys` of the metadata.
+    pub(crate) fn copies(&self) -> &[u8] {
         &self.copies
+    }
+
+    /// Bytes that sealing adds to metadata and payload together.
+    pub(crate) fn overhead(&self) -> usize {
+        self.copies.len() + 2 + VECTOR_BYTES + TAG_BYTES
     }
 
     /// Seals a payload in place; gives `encryption_param`.
@@ -50,6 +58,6 @@ impl Sealer {
 
 impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sealer").field("keys", &self.copies.len()).finish_non_exhaustive()
+        f.debug_struct("Sealer").finish_non_exhaustive()
     }
 }

@@ -3,12 +3,15 @@
 //! It never waits for a socket: what it hands to a connection's writer is bounded by the machine, so the receipts are always read.
 
 use super::connections::Connections;
+use super::rotation::Rotation;
 use super::socket::Dial;
+use crate::crypto::CryptoConfig;
 use crate::exact::{Exact, Way};
 use crate::machine::{Charge, Event, Machine, Naming, Now, ProducerId, Subject, Trouble};
 use crate::policy::{Fate, Policy};
 use crate::publisher::{Shared, Submission};
 use crate::routing::{HashingScheme, Router};
+use crate::schema::Declared;
 use crate::topic::TopicName;
 use connector_sdk::{Batch, Clock, Error, ErrorKind, Lineages, Record};
 use std::collections::HashMap;
@@ -28,6 +31,10 @@ const REPEAT_LOG: Duration = Duration::from_secs(30);
 pub(crate) struct Parts {
     pub(crate) machine: Machine,
     pub(crate) topic: TopicName,
+    /// What the topic's producers declare; dead letters have no schema.
+    pub(crate) declared: Declared,
+    /// Where payloads are encrypted: what new data keys are made by.
+    pub(crate) crypto: Option<CryptoConfig>,
     pub(crate) policy: Policy,
     /// With EFFECTIVELY_ONCE.
     pub(crate) exact: Option<Exact>,
@@ -47,6 +54,7 @@ pub(crate) struct Parts {
 /// One topic's way: its partitions once known, a producer for each that was used.
 struct Route {
     topic: TopicName,
+    declared: Declared,
     id: crate::machine::TopicId,
     partitions: Option<u32>,
     producers: Vec<Option<ProducerId>>,
@@ -69,6 +77,7 @@ struct Actor {
     shared: Arc<Shared>,
     clock: Clock,
     connections: Connections,
+    rotation: Rotation,
     started: Option<oneshot::Sender<Result<(), Error>>>,
     /// The main topic has grown to this many partitions; used once everything sent by the old number is answered.
     growing: Option<u32>,
@@ -97,12 +106,28 @@ struct Flush {
 
 /// Runs until stopped, or until a start that cannot succeed has said so.
 pub(crate) async fn run(parts: Parts) {
-    let Parts { mut machine, topic, policy, exact, scheme, window, dialer, shared, clock, first, stop, mut submissions, started } = parts;
+    let Parts {
+        mut machine,
+        topic,
+        declared,
+        crypto,
+        policy,
+        exact,
+        scheme,
+        window,
+        dialer,
+        shared,
+        clock,
+        first,
+        stop,
+        mut submissions,
+        started,
+    } = parts;
     let _end = EndOfRoom(Arc::clone(&shared));
     let now = Now { at: Instant::now().into_std(), wall: clock.millis() };
     let id = machine.resolve(now, topic.clone());
     let router = Router::new(scheme, window, first, now.at);
-    let main = Route { topic, id, partitions: None, producers: Vec::new(), router, waiting: Vec::new() };
+    let main = Route { topic, declared, id, partitions: None, producers: Vec::new(), router, waiting: Vec::new() };
     let mut actor = Actor {
         machine,
         main,
@@ -116,6 +141,7 @@ pub(crate) async fn run(parts: Parts) {
         shared,
         clock,
         connections: Connections::new(dialer),
+        rotation: Rotation::new(crypto),
         started: Some(started),
         growing: None,
         flushes: Vec::new(),
@@ -152,6 +178,7 @@ pub(crate) async fn run(parts: Parts) {
                 }
             }
             () = timer.as_mut(), if deadline.is_some() => {}
+            sealer = actor.rotation.sealer() => actor.machine.seal_by(sealer),
         }
         actor.settle();
     }
@@ -224,7 +251,7 @@ impl Actor {
         }
         *route.producers[index].get_or_insert_with(|| {
             let topic = if partitions == 0 { route.topic.clone() } else { route.topic.partition(at) };
-            machine.open(now, topic, Naming::ByBroker)
+            machine.open_declaring(now, topic, Naming::ByBroker, route.declared.clone())
         })
     }
 
@@ -408,7 +435,15 @@ impl Actor {
         if self.dead_letters.is_none() {
             let id = self.machine.resolve(now, topic.clone());
             let router = Router::new(self.scheme, self.window, self.first, now.at);
-            let route = Route { topic: topic.clone(), id, partitions: None, producers: Vec::new(), router, waiting: Vec::new() };
+            let route = Route {
+                topic: topic.clone(),
+                declared: Declared::Nothing,
+                id,
+                partitions: None,
+                producers: Vec::new(),
+                router,
+                waiting: Vec::new(),
+            };
             self.dead_letters = Some(route);
         }
         let Some(route) = &mut self.dead_letters else { return };
@@ -521,6 +556,7 @@ impl Actor {
         let now = self.now();
         self.shared.free(self.machine.take_freed());
         self.connections.farewell(now, &mut self.machine).await;
+        self.rotation.end().await;
     }
 }
 

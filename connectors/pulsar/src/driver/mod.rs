@@ -5,6 +5,7 @@
 pub(crate) mod actor;
 mod connection;
 mod connections;
+mod rotation;
 mod socket;
 
 pub(crate) use connections::Connections;

@@ -294,6 +294,11 @@ impl Machine {
                     self.success(now, id, success.request_id);
                 }
             }
+            kind::GET_SCHEMA_RESPONSE => {
+                if let Some(answer) = command.get_schema_response {
+                    self.schema_answer(now, id, answer);
+                }
+            }
             kind::CLOSE_PRODUCER => {
                 if let Some(close) = command.close_producer {
                     self.producer_closed_by_broker(now, id, &close);
@@ -378,8 +383,7 @@ impl Machine {
         match subject {
             Subject::Consumer(consumer) => self.consumer_refused(now, consumer, request, refusal),
             Subject::Producer(producer) if self.producer(producer).state.is_opening(request) => {
-                let doing = format!("opening a producer on `{}`", self.producer(producer).topic);
-                let error = error::refused(refusal.error, &refusal.message, &doing);
+                let error = self.producer(producer).opening_refused(refusal.error, &refusal.message);
                 self.interrupt(now, producer, Some(error.into()), None);
             }
             Subject::Producer(producer) if self.producer(producer).state.is_closing(request) => {

@@ -66,8 +66,9 @@ impl Broker {
             .iter()
             .map(|number| Record { value: format!("{number:08}").into(), sequence: Some(*number), ..Record::default() })
             .collect();
-        let stamp = Stamp { producer_id: 1, producer_name: name, numbers: Numbers::OfRecords, publish_time };
-        let frame = Encoder::new(Compression::Lz4).unwrap().encode(stamp, &records).frame;
+        let stamp =
+            Stamp { producer_id: 1, producer_name: name, numbers: Numbers::OfRecords, publish_time, schema_version: None, by_key: false };
+        let frame = Encoder::new(Compression::Lz4).unwrap().encode(stamp, &records).frames.as_slice()[0].clone();
         let entry = decode(&mut BytesMut::from(&frame[..]), usize::MAX).unwrap().unwrap().entry;
         self.store_entry(ledger, entry, u32::try_from(numbers.len()).unwrap(), publish_time)
     }

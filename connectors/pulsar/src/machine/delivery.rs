@@ -8,7 +8,7 @@ use super::consumer::{Consumer, News};
 use super::subscription::Start;
 use super::unacked::Left;
 use super::{ConnectionId, Machine, Now};
-use crate::decrypt::CryptoFailure;
+use crate::crypto::ConsumerCryptoFailureAction;
 use crate::message::{BatchIndex, ConsumerId, DeliveredId, Message};
 use crate::wire::consume::{Delivery, validation_error};
 use crate::wire::frame::FrameError;
@@ -37,7 +37,7 @@ enum Unusable {
     /// Chunks that will never be whole.
     Astray,
     /// There is no key for it, and what is to be done then.
-    Encrypted(CryptoFailure),
+    Encrypted(ConsumerCryptoFailureAction),
 }
 
 impl Machine {
@@ -97,7 +97,7 @@ impl Machine {
             let decrypt = consumer.subscription.decrypt.as_ref();
             match decrypt.and_then(|decrypt| decrypt.decrypt(&metadata.encryption_keys, param, &payload)) {
                 Some(clear) => payload = clear,
-                None if consumer.subscription.crypto_failure == CryptoFailure::Consume => {
+                None if consumer.subscription.crypto_failure == ConsumerCryptoFailureAction::Consume => {
                     return Ok(Clear { metadata, payload, chunks: Vec::new(), encrypted: true });
                 }
                 None => return Err(Unusable::Encrypted(consumer.subscription.crypto_failure)),
@@ -191,15 +191,16 @@ impl Machine {
                 self.discard(id, message);
                 (Error::new(ErrorKind::Data, format!("{entry} is a part of a message whose other parts are not there")), true)
             }
-            Unusable::Encrypted(CryptoFailure::Discard) => {
+            Unusable::Encrypted(ConsumerCryptoFailureAction::Discard) => {
                 if durable {
                     self.ack_damaged(id, message, validation_error::DECRYPTION);
                 }
                 (Error::new(ErrorKind::Data, format!("{entry} cannot be decrypted")), true)
             }
             Unusable::Encrypted(_) => {
-                let error = Error::configuration(format!("{entry} cannot be decrypted"))
-                    .with_hint("configure the private key, or choose what is done with such messages by `consumerCryptoFailureAction`");
+                let error = Error::configuration(format!("{entry} cannot be decrypted")).with_hint(
+                    "configure the private key, or choose what is done with such messages by `consumerConsumerCryptoFailureActionAction`",
+                );
                 (error, false)
             }
         };

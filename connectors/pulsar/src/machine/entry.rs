@@ -1,11 +1,15 @@
 //! What stands between a record handed in and its receipt: packs that were never written, entries that were.
 
 use super::duty::{Duties, Duty};
-use crate::wire::entry::Encoded;
-use crate::wire::frame;
-use crate::wire::unpack::unpack;
-use bytes::{Bytes, BytesMut};
+use crate::crypto::Sealer;
+use crate::wire::entry::{Encoded, Frames};
+use crate::wire::messages as proto;
+use crate::wire::unpack::unpack_own;
+use bytes::Bytes;
+use bytestring::ByteString;
 use connector_sdk::{AckHandle, PartitionId, Record};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// What records are charged for in the instance's bounds, freed when they are resolved.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -93,6 +97,29 @@ impl Pack {
         (cut, charge)
     }
 
+    /// One pack for each key, records in order; the pack whose last record came first is the first.
+    pub(crate) fn into_keys(self) -> impl Iterator<Item = Self> {
+        let publish_time = self.publish_time;
+        let mut places: HashMap<Option<ByteString>, usize> = HashMap::new();
+        let mut packs: Vec<(usize, Self)> = Vec::new();
+        let rows = self.records.into_iter().zip(self.charges).zip(self.duties.into_singles());
+        for (row, ((record, charge), duty)) in rows.enumerate() {
+            let place = match places.get(&record.key) {
+                Some(place) => *place,
+                None => {
+                    places.insert(record.key.clone(), packs.len());
+                    packs.push((row, Self { publish_time, ..Self::default() }));
+                    packs.len() - 1
+                }
+            };
+            let (last, pack) = &mut packs[place];
+            *last = row;
+            pack.push(record, &duty.partition, duty.handle, charge);
+        }
+        packs.sort_by_key(|(last, _)| *last);
+        packs.into_iter().map(|(_, pack)| pack)
+    }
+
     fn absorb(&mut self, single: Self) {
         for ((record, charge), duty) in single.records.into_iter().zip(single.charges).zip(single.duties.into_singles()) {
             self.push(record, &duty.partition, duty.handle, charge);
@@ -111,7 +138,13 @@ impl Pack {
 /// An encoded entry, kept as it is until the broker has answered it.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    pub(crate) frame: Bytes,
+    frames: Frames,
+    /// Of the frames, those whose receipt has come: of a message in chunks, one after the other.
+    answered: usize,
+    /// Where the last of those was stored.
+    answered_at: Option<proto::MessageId>,
+    /// What it was sealed by.
+    sealer: Option<Arc<Sealer>>,
     pub(crate) sequence: i64,
     pub(crate) highest: i64,
     /// The records without their payloads, which are in the frame.
@@ -135,8 +168,43 @@ impl Entry {
             record.value = Bytes::new();
         }
         let Pack { records, charges, duties, publish_time, .. } = pack;
-        let Encoded { frame, sequence, highest, entry_size: size, judged_size } = encoded;
-        Self { frame, sequence, highest, records, charges, duties, publish_time, size, judged_size, oversize, writes: 0 }
+        let Encoded { frames, sequence, highest, entry_size: size, judged_size, sealer } = encoded;
+        Self {
+            frames,
+            answered: 0,
+            answered_at: None,
+            sealer,
+            sequence,
+            highest,
+            records,
+            charges,
+            duties,
+            publish_time,
+            size,
+            judged_size,
+            oversize,
+            writes: 0,
+        }
+    }
+
+    /// What is to be written: the frames that are not answered.
+    pub(crate) fn unanswered(&self) -> &[Bytes] {
+        &self.frames.as_slice()[self.answered..]
+    }
+
+    /// Whether it is one message in chunks.
+    pub(crate) fn is_chunked(&self) -> bool {
+        matches!(self.frames, Frames::Chunks(_))
+    }
+
+    /// A receipt has come, for its first frame that had none unless it repeats the one before; says whether all have theirs now.
+    pub(crate) fn answer(&mut self, at: Option<proto::MessageId>) -> bool {
+        // The receipts of a message's chunks bear one number: only the place tells them apart.
+        if self.answered == 0 || at.is_none() || at != self.answered_at {
+            self.answered += 1;
+            self.answered_at = at;
+        }
+        self.unanswered().is_empty()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -159,8 +227,7 @@ impl Entry {
 
     /// Back into a pack, with the payloads read out of the frame.
     pub(crate) fn into_pack(mut self) -> Pack {
-        let read =
-            frame::decode(&mut BytesMut::from(&self.frame[..]), usize::MAX).ok().flatten().and_then(|frame| unpack(frame.entry).ok());
+        let read = unpack_own(self.frames.as_slice(), self.sealer.as_deref());
         let entry = read.expect("a frame that this client encoded and kept reads back");
         for (record, read) in self.records.iter_mut().zip(entry.records) {
             record.value = read.value;

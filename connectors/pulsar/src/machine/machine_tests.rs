@@ -7,7 +7,8 @@ use crate::auth::AuthData;
 use crate::error::code;
 use crate::wire::frame::decode;
 use crate::wire::messages::{self as proto, BaseCommand, kind};
-use crate::wire::unpack::unpack;
+use crate::wire::test_reader::TestReader;
+use crate::wire::unpack::open;
 use bytes::BytesMut;
 use connector_sdk::{AckSink, Outcome};
 use proptest::prelude::*;
@@ -48,8 +49,8 @@ struct Model {
     stored: BTreeMap<String, Vec<u64>>,
     /// Open producers: connection, producer, topic.
     open: BTreeMap<(ConnectionId, u64), String>,
-    /// Frames seen, by topic and lowest id: repetitions must be the same bytes.
-    frames: BTreeMap<(String, i64), Bytes>,
+    /// Frames seen, by topic, id and chunk: repetitions must be the same bytes.
+    frames: BTreeMap<(String, i64, Option<i32>), Bytes>,
     /// Answers that have not been delivered.
     answers: Vec<(ConnectionId, BaseCommand)>,
     largest: Option<usize>,
@@ -57,6 +58,7 @@ struct Model {
     /// SENDs for which no receipt will come because the connection or the producer goes first.
     silent: bool,
     entries: u64,
+    reader: TestReader,
     names: u64,
     same_bytes: bool,
     protocol_errors: Vec<String>,
@@ -131,16 +133,16 @@ impl Model {
             // Crossed a close: silently dropped, as brokers do.
             return;
         };
-        let before = self.frames.insert((topic.clone(), send.sequence_id), bytes.clone());
+        let chunk = open(entry.clone()).unwrap().0.chunk_id;
+        let before = self.frames.insert((topic.clone(), send.sequence_id, chunk), bytes.clone());
         self.same_bytes &= before.is_none_or(|before| before == *bytes);
         let size = entry.len();
         // Brokers break the connection over what is larger than they take, with a little room for the metadata.
         if self.max_message_size.is_some_and(|most| size > usize::try_from(most).unwrap() + 1_000) {
             self.protocol_errors.push(format!("an entry of {size} bytes"));
         }
-        let unpacked = unpack(entry).unwrap();
         let highest = send.highest_sequence_id.unwrap_or(send.sequence_id);
-        if self.largest.is_some_and(|largest| size > largest) {
+        if chunk.is_none() && self.largest.is_some_and(|largest| size > largest) {
             let refusal = proto::SendError {
                 producer_id: send.producer_id,
                 sequence_id: highest,
@@ -150,8 +152,10 @@ impl Model {
             self.answers.push((connection, BaseCommand { kind: kind::SEND_ERROR, send_error: Some(refusal), ..Default::default() }));
             return;
         }
-        let numbers = unpacked.records.iter().map(|record| std::str::from_utf8(&record.value[..8]).unwrap().parse::<u64>().unwrap());
-        self.stored.entry(topic).or_default().extend(numbers);
+        if let Some(unpacked) = self.reader.read(entry).unwrap() {
+            let numbers = unpacked.records.iter().map(|record| std::str::from_utf8(&record.value[..8]).unwrap().parse::<u64>().unwrap());
+            self.stored.entry(topic).or_default().extend(numbers);
+        }
         self.entries += 1;
         if self.silent {
             return;
@@ -423,9 +427,17 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_is_lost_reordered_or_acknowledged_twice(seed: u64, steps in steps(), limit in prop::option::of(150usize..500), batching: bool) {
-        let mut world = World::new(seed, |settings| settings.batching.enabled = batching);
+    fn nothing_is_lost_reordered_or_acknowledged_twice(
+        seed: u64, steps in steps(), limit in prop::option::of(150usize..500), batching: bool, chunking: bool,
+    ) {
+        let chunking = chunking && !batching;
+        let mut world = World::new(seed, |settings| {
+            settings.batching.enabled = batching;
+            settings.chunking = chunking;
+        });
         world.model.largest = limit;
+        // In chunks of a hundred bytes and a few.
+        world.model.max_message_size = chunking.then_some(200);
         let count = play(&mut world, steps);
         world.quiesce();
         prop_assert!(world.model.protocol_errors.is_empty(), "{:?}", world.model.protocol_errors);
@@ -453,11 +465,14 @@ proptest! {
     }
 
     #[test]
-    fn at_most_once_never_repeats_and_counts_what_may_be_lost(seed: u64, steps in steps(), batching: bool) {
+    fn at_most_once_never_repeats_and_counts_what_may_be_lost(seed: u64, steps in steps(), batching: bool, chunking: bool) {
+        let chunking = chunking && !batching;
         let mut world = World::new(seed, |settings| {
             settings.resend = false;
             settings.batching.enabled = batching;
+            settings.chunking = chunking;
         });
+        world.model.max_message_size = chunking.then_some(200);
         let count = play(&mut world, steps);
         world.quiesce();
         let mut stored = 0;
@@ -542,6 +557,32 @@ impl World {
     fn stored(&self, topic: &str) -> Vec<u64> {
         self.model.stored.get(&format!("persistent://public/default/{topic}")).cloned().unwrap_or_default()
     }
+}
+
+/// All chunks of a message bear one number: the second receipt for the same place says nothing about the next chunk.
+#[test]
+fn a_receipt_that_is_repeated_does_not_stand_for_the_next_chunk() {
+    let mut world = World::new(3, |settings| {
+        settings.batching.enabled = false;
+        settings.chunking = true;
+    });
+    world.model.max_message_size = Some(200);
+    let producer = world.open("a");
+    world.quiesce_open();
+    world.append(producer, 0, 300);
+    world.actions();
+    assert!(world.wire.len() > 2, "{} chunks", world.wire.len());
+    while !world.wire.is_empty() {
+        world.write_one();
+    }
+    let (connection, first) = world.model.answers[0].clone();
+    for _ in 0..world.model.answers.len() {
+        let now = world.now();
+        world.machine.received(now, connection, first.clone());
+    }
+    assert!(world.seen.settled.lock().unwrap().is_empty());
+    world.quiesce();
+    assert_eq!(world.seen.settled.lock().unwrap().len(), 1);
 }
 
 #[test]

@@ -37,8 +37,10 @@ pub use named::{Account, Naming, Withdrawn};
 pub use read_back::{ReadBack, ReadBackId, ReadFrom};
 pub use subscription::{Start, Subscription, SubscriptionType};
 
+use crate::crypto::Sealer;
 use crate::facts::Facts;
 use crate::message::ConsumerId;
+use crate::schema::Declared;
 use crate::topic::TopicName;
 use crate::url::{HostPort, ServiceUrl};
 use crate::wire::compression::Compression;
@@ -79,6 +81,8 @@ pub struct TopicId(pub usize);
 pub struct Batching {
     /// Off: each record is an entry of its own.
     pub enabled: bool,
+    /// Each entry holds records of one key only, so that the broker can hand entries out by key.
+    pub by_key: bool,
     /// At this many records.
     pub max_messages: usize,
     /// Before its payloads exceed this many bytes.
@@ -89,7 +93,7 @@ pub struct Batching {
 
 impl Default for Batching {
     fn default() -> Self {
-        Self { enabled: true, max_messages: 1_000, max_bytes: 131_072, delay: Duration::from_millis(10) }
+        Self { enabled: true, by_key: false, max_messages: 1_000, max_bytes: 131_072, delay: Duration::from_millis(10) }
     }
 }
 
@@ -104,6 +108,12 @@ pub struct Settings {
     pub compression: Compression,
     /// Of records into entries.
     pub batching: Batching,
+    /// Whether a message above the broker's limit is sent in chunks.
+    pub chunking: bool,
+    /// What producers declare of their payloads.
+    pub(crate) declared: Declared,
+    /// The first data key, where payloads are encrypted.
+    pub(crate) sealer: Option<Arc<Sealer>>,
     /// Whether entries of unknown outcome are sent again (at least once) or counted as lost (at most once).
     pub resend: bool,
     /// Shown in the topic's statistics.
@@ -132,6 +142,9 @@ impl Settings {
             listener_name: None,
             compression: Compression::Lz4,
             batching: Batching::default(),
+            chunking: false,
+            declared: Declared::Nothing,
+            sealer: None,
             resend: true,
             producer_properties: Vec::new(),
             ping_interval: Duration::from_secs(3),
@@ -325,7 +338,10 @@ impl Machine {
     /// # Errors
     /// When the compression library cannot be set up.
     pub fn new(settings: Settings, facts: Arc<Facts>, mut random: fastrand::Rng) -> std::io::Result<Self> {
-        let encoder = Encoder::new(settings.compression)?;
+        let mut encoder = Encoder::new(settings.compression)?;
+        if let Some(sealer) = &settings.sealer {
+            encoder.seal_by(Arc::clone(sealer));
+        }
         let service_at = random.usize(..settings.service.hosts.len().max(1));
         Ok(Self {
             settings,
@@ -373,9 +389,20 @@ impl Machine {
         id
     }
 
+    /// From now on payloads are sealed by this data key.
+    pub(crate) fn seal_by(&mut self, sealer: Arc<Sealer>) {
+        self.encoder.seal_by(sealer);
+    }
+
     /// Opens a producer on a topic that is not partitioned, or on one partition.
     pub fn open(&mut self, now: Now, topic: TopicName, naming: Naming) -> ProducerId {
-        let producer = Producer::new(topic, naming, &self.settings);
+        let declared = self.settings.declared.clone();
+        self.open_declaring(now, topic, naming, declared)
+    }
+
+    /// As [`Machine::open`], with payloads of another schema than the settings'.
+    pub(crate) fn open_declaring(&mut self, now: Now, topic: TopicName, naming: Naming, declared: Declared) -> ProducerId {
+        let producer = Producer::new(topic, naming, declared, &self.settings);
         let id = match self.unused.pop() {
             Some(id) => {
                 *self.producer_mut(id) = producer;

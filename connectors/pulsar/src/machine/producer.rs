@@ -6,11 +6,15 @@ use super::entry::{Charge, Entry, Pack};
 use super::lookup::Ask;
 use super::named::{Named, Naming};
 use super::{Batching, ConnectionId, Event, Machine, Now, ProducerId, Settings, Subject, Trouble};
-use crate::error::code;
+use crate::error::{self, code};
+use crate::schema::{self, Declared, Definition};
 use crate::topic::TopicName;
 use crate::wire::messages::{self as proto, BaseCommand, KeyValue, kind};
-use connector_sdk::{AckHandle, Error, PartitionId, Record};
+use crate::wire::schema::{GetSchema, GetSchemaResponse, schema_type};
+use bytes::Bytes;
+use connector_sdk::{AckHandle, Error, ErrorKind, PartitionId, Record};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 #[derive(Debug)]
@@ -21,7 +25,7 @@ pub(super) enum State {
     Asking(Ask),
     /// Until the broker's connection is ready; if `assigned`, the broker was named by the one that let us go.
     Reaching { connection: ConnectionId, deadline: Instant, assigned: bool },
-    /// Until the broker has answered PRODUCER.
+    /// Until the broker has answered PRODUCER, or before that which schema the topic has.
     Opening { connection: ConnectionId, request: u64, deadline: Option<Instant> },
     /// Open.
     Ready(ConnectionId),
@@ -91,6 +95,12 @@ pub(super) struct Producer {
     /// Whether it was open before.
     opened: bool,
     pub(super) next_sequence: i64,
+    /// Of the records' payloads.
+    declared: Declared,
+    /// The schema of the present opening: what was declared, or the topic's own.
+    schema: Option<Arc<Definition>>,
+    /// What the broker calls it.
+    pub(super) schema_version: Option<Bytes>,
     /// Being filled.
     pub(super) open: Pack,
     /// When `open` is closed though not full.
@@ -117,7 +127,7 @@ pub(super) struct Producer {
 }
 
 impl Producer {
-    pub(super) fn new(topic: TopicName, naming: Naming, settings: &Settings) -> Self {
+    pub(super) fn new(topic: TopicName, naming: Naming, declared: Declared, settings: &Settings) -> Self {
         let (name, named) = match naming {
             Naming::ByBroker => (None, None),
             Naming::Given { name, account } => (Some(name.to_string()), Some(Named::new(account))),
@@ -131,6 +141,9 @@ impl Producer {
             epoch: 0,
             opened: false,
             next_sequence: 0,
+            declared,
+            schema: None,
+            schema_version: None,
             open: Pack::default(),
             due: None,
             closed_at: None,
@@ -155,6 +168,24 @@ impl Producer {
         matches!(self.state, State::Ready(_))
     }
 
+    /// What the broker's refusal to open it means.
+    pub(super) fn opening_refused(&self, code: i32, message: &str) -> Error {
+        let schema = match &self.schema {
+            Some(definition) => format!("with the schema `{}`", schema::name(definition.schema.kind)),
+            None => "without a schema".to_owned(),
+        };
+        let doing = match code {
+            code::INCOMPATIBLE_SCHEMA => format!("opening a producer on `{}` {schema}", self.topic),
+            _ => format!("opening a producer on `{}`", self.topic),
+        };
+        let error = error::refused(code, message, &doing);
+        match (code, &self.declared) {
+            // It was changed between the question and the opening: it is asked for again.
+            (code::INCOMPATIBLE_SCHEMA, Declared::OfTopic { .. }) => Error::transient(error.message()),
+            _ => error,
+        }
+    }
+
     pub(super) fn append(
         &mut self,
         now: Now,
@@ -172,7 +203,7 @@ impl Producer {
             return;
         }
         if !self.open.is_empty() && self.open.value_bytes + record.value.len() > self.batch_bytes {
-            self.close_open();
+            self.close_open(batching);
         }
         if self.open.is_empty() {
             self.open.publish_time = now.wall;
@@ -182,8 +213,20 @@ impl Producer {
         }
         self.open.push(record, partition, handle, charge);
         if self.open.records.len() >= batching.max_messages || self.open.value_bytes >= self.batch_bytes {
-            self.close_open();
+            self.close_open(batching);
         }
+    }
+
+    /// Why a record of the pack is not of the schema that payloads are held against.
+    pub(super) fn check(&self, pack: &Pack) -> Option<Error> {
+        let check = self.schema.as_ref()?.check.as_ref()?;
+        let why = pack.records.iter().find_map(|record| check.payload(&record.value).err())?;
+        let error = Error::new(ErrorKind::Data, format!("the payload is not of the schema of `{}`: {why}", self.topic));
+        Some(
+            error.with_hint(
+                "correct what writes it, choose `onRecordError`: `drop` or `dead-letter`, or remove `schemaProperties.validate`",
+            ),
+        )
     }
 
     /// Two entries instead of one, before everything that has not been written.
@@ -193,10 +236,14 @@ impl Producer {
         self.queue.push_front(front);
     }
 
-    pub(super) fn close_open(&mut self) {
+    pub(super) fn close_open(&mut self, batching: Batching) {
         let room = self.open.records.len();
         let full = std::mem::take(&mut self.open);
-        self.queue.push_back(full);
+        if batching.by_key {
+            self.queue.extend(full.into_keys());
+        } else {
+            self.queue.push_back(full);
+        }
         self.due = None;
         // The next batch is likely to be as long as this one.
         self.open.records.reserve(room);
@@ -205,7 +252,48 @@ impl Producer {
 }
 
 impl Machine {
+    /// Sends PRODUCER, or first the question which schema the topic has; the answer to either is that to this request.
     pub(super) fn open_producer(&mut self, connection: ConnectionId, request_id: u64, id: ProducerId) {
+        let producer = self.producer_mut(id);
+        match producer.declared.clone() {
+            Declared::Nothing => producer.schema = None,
+            Declared::Schema(definition) => producer.schema = Some(definition),
+            // Asked at each opening: it may have changed.
+            Declared::OfTopic { .. } => {
+                let question = GetSchema { request_id, topic: producer.topic.to_string(), schema_version: None };
+                return self
+                    .command(connection, BaseCommand { kind: kind::GET_SCHEMA, get_schema: Some(question), ..BaseCommand::default() });
+            }
+        }
+        self.open_with_schema(connection, request_id, id);
+    }
+
+    pub(super) fn schema_answer(&mut self, now: Now, connection: ConnectionId, answer: GetSchemaResponse) {
+        let Some(Subject::Producer(id)) = self.requests.remove(&answer.request_id) else { return };
+        let producer = self.producer_mut(id);
+        if !producer.state.is_opening(answer.request_id) {
+            return;
+        }
+        let validate = matches!(producer.declared, Declared::OfTopic { validate: true });
+        producer.schema = match (answer.error_code, answer.schema) {
+            (None, Some(schema)) if schema.kind != schema_type::NONE => Some(Arc::new(Definition::of_topic(schema, validate))),
+            // A topic without a schema takes bytes.
+            (None | Some(code::TOPIC_NOT_FOUND), _) => None,
+            (Some(code), _) => {
+                let doing = format!("asking for the schema of `{}`", producer.topic);
+                let error = error::refused(code, answer.error_message.as_deref().unwrap_or_default(), &doing);
+                return self.interrupt(now, id, Some(error.into()), None);
+            }
+        };
+        let request = self.request(Subject::Producer(id));
+        let deadline = now.at + self.settings.request_deadline;
+        self.wake_at(deadline);
+        self.producer_mut(id).state = State::Opening { connection, request, deadline: Some(deadline) };
+        self.open_with_schema(connection, request, id);
+    }
+
+    fn open_with_schema(&mut self, connection: ConnectionId, request_id: u64, id: ProducerId) {
+        let encrypted = self.settings.sealer.as_ref().map(|_| true);
         let properties = &self.settings.producer_properties;
         let metadata = properties.iter().map(|(key, value)| KeyValue { key: key.clone(), value: value.clone() }).collect();
         let producer = self.producer_mut(id);
@@ -214,7 +302,9 @@ impl Machine {
             producer_id: id.0,
             request_id,
             producer_name: producer.name.clone(),
+            encrypted,
             metadata,
+            schema: producer.schema.as_ref().map(|definition| definition.schema.clone()),
             epoch: Some(producer.epoch),
             user_provided_producer_name: Some(producer.named.is_some()),
         };
@@ -248,6 +338,8 @@ impl Machine {
             producer.next_sequence = producer.next_sequence.max(last + 1);
         }
         producer.name = Some(answer.producer_name);
+        // Of a topic without a schema the broker answers with an empty version, which no message may bear.
+        producer.schema_version = answer.schema_version.filter(|version| !version.is_empty());
         producer.state = State::Ready(connection);
         producer.on_wire = 0;
         producer.blocked = false;

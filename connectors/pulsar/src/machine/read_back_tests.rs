@@ -182,8 +182,9 @@ fn an_encrypted_batch_is_read_where_its_ids_have_no_gaps_and_refused_where_they_
 #[test]
 fn a_batch_without_inner_ids_counts_from_its_lowest() {
     let records: Vec<Record> = (0..3).map(|_| Record { value: "x".into(), ..Record::default() }).collect();
-    let stamp = Stamp { producer_id: 1, producer_name: "me", numbers: Numbers::From(40), publish_time: 1 };
-    let frame = Encoder::new(Compression::None).unwrap().encode(stamp, &records).frame;
+    let stamp =
+        Stamp { producer_id: 1, producer_name: "me", numbers: Numbers::From(40), publish_time: 1, schema_version: None, by_key: false };
+    let frame = Encoder::new(Compression::None).unwrap().encode(stamp, &records).frames.as_slice()[0].clone();
     let entry = crate::wire::frame::decode(&mut BytesMut::from(&frame[..]), usize::MAX).unwrap().unwrap().entry;
     let (metadata, payload) = unpack::open(entry).unwrap();
     let mut bare = BytesMut::new();

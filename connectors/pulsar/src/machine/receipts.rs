@@ -18,7 +18,7 @@ impl Machine {
             State::Waiting(_) | State::Closing { .. } => false,
             _ => return,
         };
-        let Some(head) = producer.pending.front() else { return };
+        let Some(head) = producer.pending.front_mut() else { return };
         if head.writes == 0 || receipt.sequence_id < head.sequence {
             return;
         }
@@ -31,6 +31,13 @@ impl Machine {
             }
             return;
         }
+        let unstored = receipt.message_id.is_some_and(|message| message.ledger_id == -1);
+        // Of a message in chunks the broker's deduplication may drop the last chunk of the only copy.
+        let again = producer.named.is_none() && unstored && (head.writes == 1 || head.is_chunked());
+        if !again && !head.answer(receipt.message_id) {
+            // The entry is stored when its last chunk is.
+            return;
+        }
         let entry = producer.pending.pop_front().expect("just looked at");
         producer.on_wire = producer.on_wire.saturating_sub(1);
         let place = receipt.message_id.filter(|message| message.ledger_id != -1);
@@ -39,8 +46,7 @@ impl Machine {
             self.named_receipt(now, id, entry, place);
             return self.send(now, id);
         }
-        let unstored = place.is_none() && receipt.message_id.is_some();
-        if unstored && entry.writes == 1 {
+        if again {
             // The broker took for a repetition, or dropped, what it had never seen: it is not stored. It goes again, numbered anew.
             let pack = entry.into_pack();
             self.take_back_unwritten(id);
@@ -49,7 +55,10 @@ impl Machine {
             self.send(now, id);
             return;
         }
-        producer.largest = producer.largest.max(entry.size);
+        if !entry.is_chunked() {
+            // A topic's limit does not apply to chunks.
+            producer.largest = producer.largest.max(entry.size);
+        }
         producer.backoff.reset();
         let count = entry.len();
         producer.resolved += count as u64;

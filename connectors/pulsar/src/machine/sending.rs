@@ -66,7 +66,7 @@ impl Machine {
         }
         if only_open {
             producer.closed_at = Some(now.at);
-            producer.close_open();
+            producer.close_open(self.settings.batching);
         }
         match producer.pending.get(producer.on_wire) {
             None => Next::Encode,
@@ -93,17 +93,22 @@ impl Machine {
             return self.take_back_from(id, at);
         }
         entry.writes += 1;
-        let (frame, highest) = (entry.frame.clone(), entry.highest);
+        let (frames, highest) = (entry.unanswered(), entry.highest);
+        let count = frames.len();
         if entry.writes == 1 {
             self.facts.entries.add(1);
             self.facts.entry_records.add(entry.len() as u64);
-            self.facts.written_bytes.add(frame.len() as u64);
+            self.facts.written_bytes.add(frames.iter().map(|frame| frame.len() as u64).sum());
         } else {
             self.facts.resends.add(1);
         }
         producer.on_wire += 1;
         self.tell_writing(id, highest);
-        self.write(connection, frame);
+        // The chunks of a message go together: nothing of this producer comes between them.
+        for frame in 0..count {
+            let bytes = self.producers[super::index(id)].pending[at].unanswered()[frame].clone();
+            self.write(connection, bytes);
+        }
     }
 
     fn encode_next(&mut self, id: ProducerId) {
@@ -126,7 +131,11 @@ impl Machine {
             }
             return self.queue_singly(id, front);
         }
-        let Self { producers, encoder, connections, .. } = self;
+        if let Some(error) = self.producer(id).check(&pack) {
+            // One record in it is not of the schema: each is looked at by itself.
+            return if pack.records.len() > 1 { self.queue_singly(id, pack) } else { self.refuse(id, pack, error, false) };
+        }
+        let Self { producers, encoder, connections, settings, .. } = self;
         let producer = &mut producers[super::index(id)];
         let State::Ready(connection) = producer.state else {
             producer.queue.push_front(pack);
@@ -138,8 +147,14 @@ impl Machine {
         }
         let maximum = connections.get(&connection).map_or(usize::MAX, |connection| connection.max_message_size);
         let producer_name = producer.name.as_deref().unwrap_or_default();
-        let numbers = if producer.named.is_some() { Numbers::OfRecords } else { Numbers::From(producer.next_sequence) };
-        let stamp = Stamp { producer_id: id.0, producer_name, numbers, publish_time: pack.publish_time };
+        let stamp = Stamp {
+            producer_id: id.0,
+            producer_name,
+            numbers: if producer.named.is_some() { Numbers::OfRecords } else { Numbers::From(producer.next_sequence) },
+            publish_time: pack.publish_time,
+            schema_version: producer.schema_version.as_deref(),
+            by_key: settings.batching.by_key,
+        };
         let encoded = encoder.encode(stamp, &pack.records);
         if encoded.judged_size <= maximum {
             producer.next_sequence = encoded.highest + 1;
@@ -148,13 +163,19 @@ impl Machine {
         } else if pack.records.len() > 1 {
             // The batch limit is above what this broker takes: two entries instead of one.
             producer.queue_halves(pack);
+        } else if settings.chunking
+            && producer.topic.is_persistent()
+            && let Some(chunks) = encoder.encode_chunks(stamp, &pack.records[0], maximum)
+        {
+            producer.next_sequence = chunks.highest + 1;
+            producer.pending.push_back(Entry::new(pack, chunks, true));
         } else {
             let size = encoded.judged_size;
             let error = Error::new(
                 ErrorKind::Data,
                 format!("a message of {size} bytes is larger than the broker's `maxMessageSize` of {maximum} bytes"),
             )
-            .with_hint("raise `maxMessageSize` in broker and bookies, or choose `onRecordError`: `drop` or `dead-letter`");
+            .with_hint("raise `maxMessageSize` in broker and bookies, set `producerConfig.chunkingEnabled`, or choose `onRecordError`: `drop` or `dead-letter`");
             self.refuse(id, pack, error, true);
         }
     }

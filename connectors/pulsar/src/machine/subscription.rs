@@ -1,6 +1,6 @@
 //! What a consumer asks for: which subscription, from where, and how it acknowledges.
 
-use crate::decrypt::{CryptoFailure, Decrypt};
+use crate::crypto::{ConsumerCryptoFailureAction, Decrypt};
 use crate::wire::consume::subscription_type;
 use connector_sdk::MessageId;
 use std::fmt;
@@ -104,7 +104,7 @@ pub struct Subscription {
     /// What decrypts.
     pub decrypt: Option<Arc<dyn Decrypt>>,
     /// What is done with what cannot be decrypted.
-    pub crypto_failure: CryptoFailure,
+    pub crypto_failure: ConsumerCryptoFailureAction,
 }
 
 impl Subscription {
@@ -127,7 +127,7 @@ impl Subscription {
             nack_cap: Duration::from_secs(600),
             budget: 16 << 20,
             decrypt: None,
-            crypto_failure: CryptoFailure::Fail,
+            crypto_failure: ConsumerCryptoFailureAction::Fail,
         }
     }
 }

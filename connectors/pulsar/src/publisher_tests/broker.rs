@@ -6,7 +6,8 @@ use crate::error::code;
 use crate::url::HostPort;
 use crate::wire::frame::{decode, encode};
 use crate::wire::messages::{self as proto, BaseCommand, kind};
-use crate::wire::unpack::unpack;
+use crate::wire::schema::{GetSchemaResponse, Schema};
+use crate::wire::test_reader::TestReader;
 use bytes::{Bytes, BytesMut};
 use connector_sdk::{Error, Record, Task};
 use futures_util::future::BoxFuture;
@@ -19,7 +20,9 @@ use tokio::sync::{mpsc, watch};
 #[derive(Debug, Clone)]
 pub(super) struct Stored {
     pub(super) records: Vec<Record>,
+    pub(super) sequences: Vec<i64>,
     pub(super) frame: Bytes,
+    pub(super) metadata: proto::MessageMetadata,
 }
 
 pub(super) struct State {
@@ -50,6 +53,14 @@ pub(super) struct State {
     pub(super) lookups: Vec<String>,
     pub(super) opened: Vec<proto::OpenProducer>,
     pub(super) auth_responses: Vec<String>,
+    /// What a consumer makes of the entries.
+    pub(super) reader: TestReader,
+    /// The topics' schema, and its version.
+    pub(super) schema: Option<(Schema, &'static [u8])>,
+    /// Only this many receipts are still given; the others are never sent.
+    pub(super) receipts_left: Option<u32>,
+    /// Every SEND, in the order of arrival.
+    pub(super) sends: Vec<proto::Send>,
     kept: Vec<(usize, BaseCommand)>,
     connections: Vec<Option<Connection>>,
     names: usize,
@@ -94,6 +105,10 @@ impl Cluster {
             lookups: Vec::new(),
             opened: Vec::new(),
             auth_responses: Vec::new(),
+            reader: TestReader::default(),
+            schema: None,
+            receipts_left: None,
+            sends: Vec::new(),
             kept: Vec::new(),
             connections: Vec::new(),
             names: 0,
@@ -287,6 +302,18 @@ impl Cluster {
                 };
                 BaseCommand { kind: kind::LOOKUP_RESPONSE, lookup_response: Some(answer), ..Default::default() }
             }
+            kind::GET_SCHEMA => {
+                let question = command.get_schema.unwrap();
+                let known = state.schema.clone();
+                let answer = GetSchemaResponse {
+                    request_id: question.request_id,
+                    error_code: known.is_none().then_some(code::TOPIC_NOT_FOUND),
+                    error_message: known.is_none().then(|| "Topic not found or no-schema".to_owned()),
+                    schema_version: known.as_ref().map(|(_, version)| Bytes::from_static(version)),
+                    schema: known.map(|(schema, _)| schema),
+                };
+                BaseCommand { kind: kind::GET_SCHEMA_RESPONSE, get_schema_response: Some(answer), ..Default::default() }
+            }
             kind::PRODUCER => {
                 let open = command.producer.unwrap();
                 state.opened.push(open.clone());
@@ -302,6 +329,7 @@ impl Cluster {
                         request_id: open.request_id,
                         producer_name,
                         last_sequence_id: Some(last.unwrap_or(-1)),
+                        schema_version: Some(Bytes::from_static(open.schema.as_ref().map_or(&[], |_| &[0, 0, 0, 0, 0, 0, 0, 3]))),
                         ..Default::default()
                     };
                     BaseCommand { kind: kind::PRODUCER_SUCCESS, producer_success: Some(success), ..Default::default() }
@@ -312,6 +340,11 @@ impl Cluster {
             }
             kind::SEND => {
                 let Some(answer) = state.store(at, &command.send.unwrap(), entry, frame) else { return };
+                match &mut state.receipts_left {
+                    Some(0) => return,
+                    Some(left) => *left -= 1,
+                    None => {}
+                }
                 if state.keep_receipts {
                     state.kept.push((at, answer));
                     return;
@@ -344,7 +377,7 @@ impl State {
         let connection = self.connections.get(at)?.as_ref()?;
         let topic = connection.producers.get(&send.producer_id)?.clone();
         let name = connection.names.get(&send.producer_id)?.clone();
-        let too_large = self.topic_limit.is_some_and(|limit| entry.len() > limit);
+        let too_large = send.is_chunk.is_none() && self.topic_limit.is_some_and(|limit| entry.len() > limit);
         if let Some((error, text)) = self.send_error.or(too_large.then_some((code::NOT_ALLOWED, "Exceed maximum message size"))) {
             let refusal = proto::SendError {
                 producer_id: send.producer_id,
@@ -354,6 +387,7 @@ impl State {
             };
             return Some(BaseCommand { kind: kind::SEND_ERROR, send_error: Some(refusal), ..Default::default() });
         }
+        self.sends.push(send.clone());
         if self.deduplicates {
             let highest = self.highest.entry((topic.clone(), name)).or_insert(-1);
             if send.sequence_id <= *highest {
@@ -361,8 +395,10 @@ impl State {
             }
             *highest = send.highest_sequence_id.unwrap_or(send.sequence_id);
         }
-        let records = unpack(entry).unwrap().records;
-        self.entries.entry(topic).or_default().push(Stored { records, frame });
+        if let Some(entry) = self.reader.read(entry).unwrap() {
+            let stored = Stored { records: entry.records, sequences: entry.sequences, frame, metadata: entry.metadata };
+            self.entries.entry(topic).or_default().push(stored);
+        }
         self.stored += 1;
         Some(receipt(send, 7, self.stored))
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod broker;
+mod entries;
 mod exactly_once;
 mod faults;
 mod flow;
@@ -60,6 +61,7 @@ fn settings() -> PublisherSettings {
         client: ClientConfig::new("pulsar://one:6650"),
         topic: "orders".into(),
         producer: None,
+        schema: SchemaConfig::default(),
         guarantee: Guarantee::AtLeastOnce,
         exactly_once: None,
         on_record_error: OnRecordError::Fail,

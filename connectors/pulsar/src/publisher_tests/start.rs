@@ -45,7 +45,7 @@ async fn refusals_that_waiting_does_not_cure_end_the_start() {
     let demand = (code::METADATA, "Encryption is required in persistent://public/default/orders");
     let error = ended(&|cluster| cluster.state().open_errors = vec![demand]).await;
     assert_eq!(error.kind(), ErrorKind::Configuration);
-    assert!(error.hint().unwrap().contains("end-to-end encryption is required there and not offered here"), "{error}");
+    assert!(error.hint().unwrap().contains("name the readers' public keys in `producerConfig.cryptoConfig`"), "{error}");
     let error = ended(&|cluster| cluster.state().open_errors = vec![(code::TOPIC_TERMINATED, "sealed")]).await;
     assert_eq!(error.kind(), ErrorKind::Configuration);
 }
@@ -115,9 +115,9 @@ async fn settings_that_do_not_validate_are_refused_without_the_network() {
     assert_eq!(Publisher::connect(wrong_url).await.err().unwrap().kind(), ErrorKind::Configuration);
     let wrong_topic = PublisherSettings { topic: "a b".into(), ..settings() };
     assert!(Publisher::connect(wrong_topic).await.err().unwrap().message().contains("`a b`"));
-    let producer = ProducerConfig { batch_builder: Some("KEY_BASED".into()), ..ProducerConfig::default() };
-    let key_based = PublisherSettings { producer: Some(producer), ..settings() };
-    assert!(Publisher::connect(key_based).await.err().unwrap().message().contains("`producerConfig.batchBuilder`"));
+    let producer = ProducerConfig { batch_builder: Some("BY_DAY".into()), ..ProducerConfig::default() };
+    let by_day = PublisherSettings { producer: Some(producer), ..settings() };
+    assert!(Publisher::connect(by_day).await.err().unwrap().message().contains("`producerConfig.batchBuilder`"));
 }
 
 #[tokio::test]

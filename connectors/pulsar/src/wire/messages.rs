@@ -6,6 +6,7 @@
 #![allow(missing_docs, reason = "the names are the protocol's own and are explained where they are used")]
 
 use super::consume;
+use super::schema::{GetSchema, GetSchemaResponse, Schema};
 use bytes::Bytes;
 use prost::Message;
 
@@ -42,6 +43,8 @@ pub mod kind {
     pub const GET_LAST_MESSAGE_ID: i32 = 29;
     pub const GET_LAST_MESSAGE_ID_RESPONSE: i32 = 30;
     pub const ACTIVE_CONSUMER_CHANGE: i32 = 31;
+    pub const GET_SCHEMA: i32 = 34;
+    pub const GET_SCHEMA_RESPONSE: i32 = 35;
     pub const AUTH_CHALLENGE: i32 = 36;
     pub const AUTH_RESPONSE: i32 = 37;
     pub const ACK_RESPONSE: i32 = 38;
@@ -110,6 +113,10 @@ pub struct BaseCommand {
     pub last_message_id: Option<Box<consume::LastMessageId>>,
     #[prost(message, optional, tag = "31")]
     pub active_consumer_change: Option<consume::ActiveConsumerChange>,
+    #[prost(message, optional, tag = "34")]
+    pub get_schema: Option<GetSchema>,
+    #[prost(message, optional, tag = "35")]
+    pub get_schema_response: Option<GetSchemaResponse>,
     #[prost(message, optional, tag = "36")]
     pub auth_challenge: Option<AuthChallenge>,
     #[prost(message, optional, tag = "37")]
@@ -206,8 +213,14 @@ pub struct OpenProducer {
     pub request_id: u64,
     #[prost(string, optional, tag = "4")]
     pub producer_name: Option<String>,
+    /// Payloads are encrypted end to end.
+    #[prost(bool, optional, tag = "5")]
+    pub encrypted: Option<bool>,
     #[prost(message, repeated, tag = "6")]
     pub metadata: Vec<KeyValue>,
+    /// Absent: bytes.
+    #[prost(message, optional, tag = "7")]
+    pub schema: Option<Schema>,
     #[prost(uint64, optional, tag = "8")]
     pub epoch: Option<u64>,
     #[prost(bool, optional, tag = "9")]
@@ -223,6 +236,9 @@ pub struct ProducerSuccess {
     /// -1 when unknown or when deduplication is off.
     #[prost(int64, optional, tag = "3")]
     pub last_sequence_id: Option<i64>,
+    /// Empty: the topic has no schema.
+    #[prost(bytes = "bytes", optional, tag = "4")]
+    pub schema_version: Option<Bytes>,
     #[prost(uint64, optional, tag = "5")]
     pub topic_epoch: Option<u64>,
     /// False: queued, a second answer follows. Absent means true.

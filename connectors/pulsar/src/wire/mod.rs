@@ -7,4 +7,7 @@ pub mod consume;
 pub mod entry;
 pub mod frame;
 pub mod messages;
+pub mod schema;
+#[cfg(test)]
+pub(crate) mod test_reader;
 pub mod unpack;

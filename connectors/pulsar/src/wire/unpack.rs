@@ -5,6 +5,7 @@
 use super::compression::{Compression, decompress};
 use super::frame::{FrameError, MAGIC_BROKER_METADATA, MAGIC_CHECKSUM};
 use super::messages::{KeyValue, MessageMetadata, SingleMessageMetadata};
+use crate::crypto::Sealer;
 use bytes::{Buf, Bytes};
 use bytestring::ByteString;
 use connector_sdk::{Properties, Record};
@@ -30,6 +31,11 @@ pub struct Entry {
 /// When checksum, compression or layout are damaged.
 pub fn unpack(entry: Bytes) -> Result<Entry, FrameError> {
     let (metadata, payload) = open(entry)?;
+    unpack_payload(metadata, payload)
+}
+
+/// The messages of an entry whose payload is open and whole, but still compressed.
+pub(crate) fn unpack_payload(metadata: MessageMetadata, payload: Bytes) -> Result<Entry, FrameError> {
     let payload = inflate(&metadata, payload)?;
     let Some(count) = metadata.num_messages_in_batch else {
         let record = record(payload, metadata.partition_key.clone(), metadata.event_time, &metadata.properties)?;
@@ -43,6 +49,34 @@ pub fn unpack(entry: Bytes) -> Result<Entry, FrameError> {
         records.push(record(value, single.partition_key, single.event_time, &single.properties)?);
     }
     Ok(Entry { metadata, records, sequences })
+}
+
+/// Takes what this client encoded apart again: the frames of one entry, opened by the sealer that sealed them, chunks put together.
+///
+/// # Errors
+/// When they are not frames of one entry, or were sealed by another.
+pub(crate) fn unpack_own(frames: &[Bytes], sealer: Option<&Sealer>) -> Result<Entry, FrameError> {
+    let mut whole: Option<(MessageMetadata, Vec<Bytes>)> = None;
+    for frame in frames {
+        let entry = entry_of(frame.clone())?;
+        let (metadata, mut payload) = open(entry)?;
+        if let Some(sealer) = sealer {
+            let param = metadata.encryption_param.as_deref().unwrap_or_default();
+            payload = sealer.open(param, &payload).ok_or(FrameError::Entry("it was sealed by another key"))?;
+        }
+        whole.get_or_insert_with(|| (metadata, Vec::new())).1.push(payload);
+    }
+    let (metadata, mut parts) = whole.ok_or(FrameError::Entry("it has no frame"))?;
+    let payload = if parts.len() == 1 { parts.remove(0) } else { parts.concat().into() };
+    unpack_payload(metadata, payload)
+}
+
+/// A whole SEND or MESSAGE frame from its first magic number on.
+fn entry_of(mut frame: Bytes) -> Result<Bytes, FrameError> {
+    take(&mut frame, 4)?;
+    let command = take_size(&mut frame)?;
+    take(&mut frame, command)?;
+    Ok(frame)
 }
 
 /// An entry's metadata and its payload as it was sent, from its first magic number on; the broker's own metadata is skipped, the
