@@ -3,7 +3,16 @@
 import json
 import sys
 
-JAVA_ONLY = {"sequence", "java_partition", "key_is_base64"}
+JAVA_ONLY = {
+    "sequence",
+    "java_partition",
+    "java_string_partition",
+    "key_is_base64",
+    "batch_size",
+    "chunked",
+    "encryption_keys",
+    "schema_version",
+}
 
 
 def partitions(path):

@@ -1,6 +1,5 @@
 """Reads a topic with Pulsar's Python client (the C++ client underneath) and prints one JSON object a message, in the order of
-arrival. Consume.java prints the same fields, and what this client does not show: `sequence` and `java_partition`. Options as in
-the script `consume`."""
+arrival. Consume.java prints the same fields, and what this client does not show. Options as in the script `consume`."""
 
 import argparse
 import base64
@@ -50,6 +49,7 @@ def main():
     parser.add_argument("--value", choices=["base64", "sha256", "text", "line", "none"], default="base64")
     parser.add_argument("--token")
     parser.add_argument("--trust")
+    parser.add_argument("--private-key")
     options = parser.parse_args()
     client = pulsar.Client(
         options.url,
@@ -64,6 +64,8 @@ def main():
             options.subscription,
             consumer_type=pulsar.ConsumerType.Exclusive,
             initial_position=pulsar.InitialPosition.Earliest,
+            # The reader of keys wants a public key, too, which a consumer never uses.
+            crypto_key_reader=pulsar.CryptoKeyReader(options.private_key, options.private_key) if options.private_key else None,
         )
         while options.count == 0 or seen < options.count:
             try:

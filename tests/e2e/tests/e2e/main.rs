@@ -16,6 +16,7 @@ mod java_tables_are_continued;
 mod kill_nine_loses_nothing;
 mod memory_is_bounded;
 mod on_aws_itself;
+mod other_clients_read_what_we_write;
 mod reshards_keep_the_order;
 mod the_comparison_sees_everything;
 mod two_processes_share;
