@@ -97,8 +97,8 @@ pub enum Encryption {
 pub struct RawRecord {
     /// Its sequence number.
     pub sequence: SequenceNumber,
-    /// Its partition key.
-    pub partition_key: ByteString,
+    /// Its partition key; none where the service chose the shard itself and the producer gave no key.
+    pub partition_key: Option<ByteString>,
     /// Its payload.
     pub data: Bytes,
     /// When it arrived, in milliseconds since the epoch; none when the service did not say.
@@ -110,7 +110,8 @@ pub struct RawRecord {
 impl RawRecord {
     /// Bytes it is charged for while it is held undecoded.
     pub fn cost(&self) -> u64 {
-        (self.data.len() + self.partition_key.len() + self.sequence.as_str().len()) as u64 + 160
+        let key = self.partition_key.as_ref().map_or(0, |key| key.len());
+        (self.data.len() + key + self.sequence.as_str().len()) as u64 + 160
     }
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 fn raw(data: impl Into<Bytes>) -> RawRecord {
     RawRecord {
         sequence: SequenceNumber::parse("42").unwrap(),
-        partition_key: "outer".into(),
+        partition_key: Some("outer".into()),
         data: data.into(),
         arrived_at: None,
         encryption: Encryption::None,

@@ -1,17 +1,18 @@
-//! From the JSON of an answer or an event to records. Each payload is decoded once, from the body straight into its own buffer; keys and
-//! numbers, which are short and outlive it, share a few buffers.
+//! From the body of an answer or an event to records. Each payload is copied or decoded once, from the body straight into its own
+//! buffer; keys and numbers, which are short and outlive it, share a few buffers. A body that is not as the service writes it is an
+//! error as a whole.
 
+use super::{cbor, json, wire};
 use crate::ids::{HashRange, SequenceNumber};
 use crate::port::{ChildShard, Encryption, RawRecord};
 use crate::retrieval::Event;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use connector_sdk::Error;
-use serde::Deserialize;
 use std::borrow::Cow;
 
 /// What a GetRecords answer says.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Records {
     pub(super) records: Vec<RawRecord>,
     pub(super) next_iterator: Option<String>,
@@ -20,121 +21,120 @@ pub(super) struct Records {
 }
 
 /// What an answer of `length` bytes costs while it is decoded: itself, and records that are no larger. Only where all payloads are
-/// empty do the records weigh a little more than their JSON.
+/// empty do the records weigh a little more than what they were written in.
 pub(super) fn decoding_cost(length: u64) -> u64 {
     length.saturating_mul(2)
 }
 
 /// Reads a GetRecords answer.
-pub(super) fn records(body: &[u8]) -> Result<Records, Error> {
-    let answer: WireAnswer = serde_json::from_slice(body).map_err(|error| unreadable("the answer", &error))?;
+pub(super) fn records(bytes: &[u8]) -> Result<Records, Error> {
+    let body = body(bytes).map_err(|wrong| wrong.of("the answer"))?;
     Ok(Records {
-        records: raw("the answer", answer.records.unwrap_or_default())?,
-        next_iterator: answer.next_shard_iterator.filter(|iterator| !iterator.is_empty()),
-        millis_behind: behind(answer.millis_behind_latest),
-        children: children(answer.child_shards)?,
+        records: body.records.map(Gathered::into_records).unwrap_or_default(),
+        next_iterator: body.next_iterator.filter(|iterator| !iterator.is_empty()),
+        millis_behind: behind(body.millis_behind),
+        children: body.children.unwrap_or_default(),
     })
 }
 
 /// Reads an event of a subscription.
 pub(super) fn event(payload: &[u8]) -> Result<Event, Error> {
-    let event: WireEvent = serde_json::from_slice(payload).map_err(|error| unreadable("an event", &error))?;
-    let continuation = match event.continuation_sequence_number.filter(|number| !number.is_empty()) {
-        Some(number) => Some(SequenceNumber::parse(number).ok_or_else(|| malformed("an event's continuation number"))?),
+    let body = body(payload).map_err(|wrong| wrong.of("an event"))?;
+    let continuation = match body.continuation.filter(|number| !number.is_empty()) {
+        Some(number) => {
+            let wrong = || Wrong::from("a continuation number that is not decimal").of("an event");
+            Some(SequenceNumber::parse(number).ok_or_else(wrong)?)
+        }
         None => None,
     };
     Ok(Event {
-        records: raw("an event", event.records.unwrap_or_default())?,
+        records: body.records.map(Gathered::into_records).unwrap_or_default(),
         continuation,
-        millis_behind: behind(event.millis_behind_latest),
-        children: children(event.child_shards)?,
+        millis_behind: behind(body.millis_behind),
+        children: body.children.unwrap_or_default(),
     })
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct WireAnswer<'a> {
-    #[serde(borrow)]
-    records: Option<Vec<WireRecord<'a>>>,
-    next_shard_iterator: Option<String>,
-    millis_behind_latest: Option<i64>,
-    child_shards: Option<Vec<WireChild>>,
+fn body(bytes: &[u8]) -> Result<Body, Wrong> {
+    if wire::is_json(bytes) { json::body(bytes) } else { cbor::body(bytes) }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct WireEvent<'a> {
-    #[serde(borrow)]
-    records: Option<Vec<WireRecord<'a>>>,
-    continuation_sequence_number: Option<String>,
-    millis_behind_latest: Option<i64>,
-    child_shards: Option<Vec<WireChild>>,
+/// What may stand in an answer or in an event.
+#[derive(Default)]
+pub(super) struct Body {
+    pub(super) records: Option<Gathered>,
+    pub(super) next_iterator: Option<String>,
+    pub(super) continuation: Option<String>,
+    pub(super) millis_behind: Option<i64>,
+    pub(super) children: Option<Vec<ChildShard>>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct WireChild {
-    shard_id: String,
-    #[serde(default)]
-    parent_shards: Vec<String>,
-    hash_key_range: WireRange,
-}
+/// What is wrong with a body.
+#[derive(Debug)]
+pub(super) struct Wrong(Cow<'static, str>);
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct WireRange {
-    starting_hash_key: String,
-    ending_hash_key: String,
-}
-
-/// A record as it stands in the body; what is written there without escapes is not copied.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct WireRecord<'a> {
-    #[serde(borrow)]
-    sequence_number: Cow<'a, str>,
-    approximate_arrival_timestamp: Option<f64>,
-    #[serde(borrow)]
-    data: Cow<'a, str>,
-    #[serde(borrow)]
-    partition_key: Cow<'a, str>,
-    encryption_type: Option<EncryptionType>,
-}
-
-#[derive(Deserialize)]
-enum EncryptionType {
-    #[serde(rename = "KMS")]
-    Kms,
-    #[serde(other)]
-    Other,
-}
-
-fn raw(what: &str, records: Vec<WireRecord<'_>>) -> Result<Vec<RawRecord>, Error> {
-    let wrong = |how: &str| Error::transient(format!("{what} could not be read: {how}"));
-    let mut texts = Texts::new(records.iter().map(|record| record.sequence_number.len() + record.partition_key.len()).sum());
-    let mut read = Vec::with_capacity(records.len());
-    for record in records {
-        let sequence = texts.keep(&record.sequence_number);
-        let data = base64_simd::STANDARD.decode_to_vec(record.data.as_bytes()).map_err(|_| wrong("a payload that is not base64"))?;
-        read.push(RawRecord {
-            sequence: SequenceNumber::parse(sequence).ok_or_else(|| wrong("a sequence number that is not decimal"))?,
-            partition_key: texts.keep(&record.partition_key),
-            data: data.into(),
-            arrived_at: record.approximate_arrival_timestamp.and_then(millis),
-            encryption: match record.encryption_type {
-                Some(EncryptionType::Kms) => Encryption::Kms,
-                Some(EncryptionType::Other) | None => Encryption::None,
-            },
-        });
+impl Wrong {
+    fn of(self, what: &str) -> Error {
+        Error::transient(format!("{what} could not be read: {}", self.0))
     }
-    Ok(read)
+}
+
+impl From<&'static str> for Wrong {
+    fn from(how: &'static str) -> Self {
+        Self(how.into())
+    }
+}
+
+impl From<serde_json::Error> for Wrong {
+    fn from(error: serde_json::Error) -> Self {
+        Self(error.to_string().into())
+    }
+}
+
+impl From<minicbor::decode::Error> for Wrong {
+    fn from(error: minicbor::decode::Error) -> Self {
+        Self(error.to_string().into())
+    }
+}
+
+/// The records of a body, as they are read.
+pub(super) struct Gathered {
+    records: Vec<RawRecord>,
+    texts: Texts,
+}
+
+impl Gathered {
+    /// For so many records, whose keys and numbers have at most this length together.
+    pub(super) fn new(count: usize, texts: usize) -> Self {
+        // A record of nothing but its names is longer in any form: a number that lies reserves no more than its body could hold.
+        Self { records: Vec::with_capacity(count.min(1 + texts / 32)), texts: Texts::new(texts) }
+    }
+
+    /// Adds the next record.
+    pub(super) fn add(
+        &mut self,
+        sequence: &str,
+        partition_key: Option<&str>,
+        data: Bytes,
+        arrived_at: Option<u64>,
+        encryption: Encryption,
+    ) -> Result<(), Wrong> {
+        let sequence = SequenceNumber::parse(self.texts.keep(sequence)).ok_or("a sequence number that is not decimal")?;
+        let partition_key = partition_key.map(|key| self.texts.keep(key));
+        self.records.push(RawRecord { sequence, partition_key, data, arrived_at, encryption });
+        Ok(())
+    }
+
+    fn into_records(self) -> Vec<RawRecord> {
+        self.records
+    }
 }
 
 /// Short texts side by side in buffers that live until the last of their texts is dropped. So a buffer is small: one record that waits
 /// long holds no more than the texts of a few neighbours.
 struct Texts {
     buffer: BytesMut,
-    /// Bytes that are still to come.
+    /// Bytes that may still come.
     left: usize,
 }
 
@@ -156,37 +156,20 @@ impl Texts {
     }
 }
 
-/// Milliseconds of a time in seconds.
-fn millis(seconds: f64) -> Option<u64> {
-    let millis = (seconds * 1000.0).round();
-    // Within the range in which a double counts milliseconds exactly.
+/// A number of milliseconds, rounded; none beyond the range in which a double counts them exactly.
+pub(super) fn whole(millis: f64) -> Option<u64> {
+    let millis = millis.round();
     (0.0..9e15).contains(&millis).then_some(millis as u64)
+}
+
+/// The hash keys from `start` to `end`, both in decimal.
+pub(super) fn range(start: &str, end: &str) -> Result<HashRange, Wrong> {
+    let key = |text: &str| text.parse().map_err(|_| Wrong::from("hash keys that are not decimal"));
+    Ok(HashRange { start: key(start)?, end: key(end)? })
 }
 
 fn behind(millis: Option<i64>) -> u64 {
     u64::try_from(millis.unwrap_or_default()).unwrap_or_default()
-}
-
-fn children(children: Option<Vec<WireChild>>) -> Result<Vec<ChildShard>, Error> {
-    let range =
-        |range: &WireRange| Some(HashRange { start: range.starting_hash_key.parse().ok()?, end: range.ending_hash_key.parse().ok()? });
-    let mut read = Vec::new();
-    for child in children.unwrap_or_default() {
-        read.push(ChildShard {
-            range: range(&child.hash_key_range).ok_or_else(|| malformed("the hash keys of a child shard"))?,
-            id: child.shard_id.into(),
-            parents: child.parent_shards.into_iter().map(Into::into).collect(),
-        });
-    }
-    Ok(read)
-}
-
-fn unreadable(what: &str, error: &serde_json::Error) -> Error {
-    Error::transient(format!("{what} could not be read: {error}"))
-}
-
-fn malformed(what: &str) -> Error {
-    Error::transient(format!("{what} could not be read"))
 }
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ fn an_answer_is_read_bit_for_bit() {
     let [first, second] = &answer.records[..] else { panic!("two records") };
     assert_eq!(&first.data[..], [0x00, 0x01, 0xff, 0x80]);
     assert_eq!(
-        (first.partition_key.as_ref() as &str, first.arrived_at, first.encryption),
-        ("ké\"y", Some(1_441_215_410_867), Encryption::Kms)
+        (first.partition_key.as_deref(), first.arrived_at, first.encryption),
+        (Some("ké\"y"), Some(1_441_215_410_867), Encryption::Kms)
     );
     assert_eq!(first.sequence.as_str(), "21269319989652663814458848515492872193");
     assert_eq!((&second.data[..], second.arrived_at, second.encryption), (&b""[..], Some(1_441_215_410_000), Encryption::None));
@@ -56,6 +56,7 @@ fn what_is_no_answer_is_said_and_not_guessed() {
         "<html>".to_owned(),
         ANSWER[..200].to_owned(),
         record(r#""Data":"AA==","PartitionKey":"k""#),
+        record(r#""PartitionKey":"k","SequenceNumber":"1""#),
         record(r#""Data":"A","PartitionKey":"k","SequenceNumber":"1""#),
         record(r#""Data":"AA==","PartitionKey":"k","SequenceNumber":"x1""#),
     ];

@@ -5,14 +5,19 @@
 
 mod answer;
 mod body;
+mod cbor;
 mod connections;
 mod consumer;
+#[cfg(test)]
+mod equality_tests;
 mod fault;
 mod frames;
+mod json;
 mod missing;
 mod reads;
 mod stream;
 mod subscribe;
+mod wire;
 
 pub use consumer::AwsConsumer;
 
@@ -21,6 +26,7 @@ use connections::Connections;
 use connector_aws::{AwsContext, Call, Endpoint, ServiceSettings};
 use std::sync::Arc;
 use std::time::Duration;
+use wire::Wire;
 
 /// Longest wait for an answer, or for the head of one that carries records.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,6 +37,7 @@ pub struct AwsKinesis {
     client: Client,
     connections: Arc<Connections>,
     stream: StreamName,
+    wire: Wire,
 }
 
 /// What a stream is called, and where it is.
@@ -61,6 +68,6 @@ impl AwsKinesis {
         let client = Client::new(&context.service(&settings));
         let connections = Arc::new(Connections::new(context.clone(), settings));
         let stream = StreamName { name: name.to_owned(), arn: arn.map(str::to_owned), region: context.region().to_owned() };
-        Self { client, connections, stream }
+        Self { client, connections, stream, wire: Wire::default() }
     }
 }

@@ -65,17 +65,25 @@ impl AwsKinesis {
     async fn get_records(&self, shard: &ShardId, iterator: &str, limit: u32, mut reservation: Reservation) -> Result<Answer, ReadError> {
         let call = self.stream.call("kinesis:GetRecords");
         let tap = BodyTap::new(NO_RECORDS);
-        let request = self
-            .client
-            .get_records()
-            .set_stream_arn(self.stream.arn.clone())
-            .shard_iterator(iterator)
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .customize()
-            // The body is read here, under a deadline of its own.
-            .config_override(Builder::new().stalled_stream_protection(StalledStreamProtectionConfig::disabled()))
-            .interceptor(tap.clone());
-        if let Err(error) = request.send().await {
+        let request = |settings: Option<Builder>| {
+            let settings = settings.unwrap_or_default();
+            self.client
+                .get_records()
+                .set_stream_arn(self.stream.arn.clone())
+                .shard_iterator(iterator)
+                .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+                .customize()
+                // The body is read here, under a deadline of its own.
+                .config_override(settings.stalled_stream_protection(StalledStreamProtectionConfig::disabled()))
+                .interceptor(tap.clone())
+        };
+        let cbor = self.wire.cbor();
+        let in_cbor = cbor.is_some();
+        let answered = match request(cbor).send().await {
+            Err(error) if in_cbor && self.wire.falls_back(&error) => request(None).send().await,
+            answered => answered,
+        };
+        if let Err(error) = answered {
             return Err(match service_code(&error) {
                 // The iterator is the only argument that can be wrong.
                 Some("InvalidArgumentException") => ReadError::IteratorGone,
@@ -94,7 +102,7 @@ impl AwsKinesis {
             Err(_) => return Err(ReadError::Failed(cut(format!("the answer was not read within {} s", BODY_TIMEOUT.as_secs())))),
         };
         let decoding_cost = answer::decoding_cost(body.len() as u64);
-        let read = answer::records(&body).map_err(|error| ReadError::Failed(cut(error.message().to_owned())))?;
+        let read = self.wire.read(&body, answer::records).map_err(|error| ReadError::Failed(cut(error.message().to_owned())))?;
         Ok(Answer {
             records: read.records,
             next_iterator: read.next_iterator,

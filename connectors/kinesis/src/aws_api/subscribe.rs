@@ -4,10 +4,12 @@ use super::body::BodyTap;
 use super::connections::Place;
 use super::consumer::AwsConsumer;
 use super::frames::Frames;
-use super::{answer, fault, reads};
+use super::wire::{self, Wire};
+use super::{answer, cbor, fault, reads};
 use crate::ids::ShardId;
 use crate::port::StartAt;
 use crate::retrieval::{Event, ReadError, Subscription, Subscriptions};
+use aws_sdk_kinesis::config::Builder;
 use aws_sdk_kinesis::types::StartingPosition;
 use aws_smithy_types::event_stream::Message;
 use connector_aws::AnsweredAt;
@@ -25,19 +27,37 @@ impl AwsConsumer {
     async fn subscribe_to_shard(&self, shard: &ShardId, start: &StartAt) -> Result<Box<dyn Subscription>, ReadError> {
         let call = self.call("kinesis:SubscribeToShard");
         let (kind, sequence, timestamp) = reads::in_request(start);
-        let position = StartingPosition::builder().r#type(kind).set_sequence_number(sequence).set_timestamp(timestamp).build();
+        let position = StartingPosition::builder()
+            .r#type(kind)
+            .set_sequence_number(sequence)
+            .set_timestamp(timestamp)
+            .build()
+            .expect("the type is set");
         let (answered, tap) = (AnsweredAt::new(), BodyTap::new(""));
         let place = self.kinesis.connections.place();
         let arn = self.arn();
-        let request = place
-            .subscribe_to_shard()
-            .consumer_arn(&*arn)
-            .shard_id(shard.as_str())
-            .starting_position(position.expect("the type is set"))
-            .customize()
-            .interceptor(answered.clone())
-            .interceptor(tap.clone());
-        if let Err(error) = request.send().await {
+        let request = |settings: Option<Builder>| {
+            let request = place
+                .subscribe_to_shard()
+                .consumer_arn(&*arn)
+                .shard_id(shard.as_str())
+                .starting_position(position.clone())
+                .customize()
+                .interceptor(answered.clone())
+                .interceptor(tap.clone());
+            match settings {
+                Some(settings) => request.config_override(settings),
+                None => request,
+            }
+        };
+        // An instant is asked for in JSON: the SDK counts it in seconds, which CBOR here does not.
+        let cbor = self.kinesis.wire.cbor().filter(|_| !matches!(start, StartAt::Timestamp(_)));
+        let in_cbor = cbor.is_some();
+        let subscribed = match request(cbor).send().await {
+            Err(error) if in_cbor && self.kinesis.wire.falls_back(&error) => request(None).send().await,
+            subscribed => subscribed,
+        };
+        if let Err(error) = subscribed {
             return Err(match fault::is_not_found(&error) {
                 true => self.not_found("kinesis:SubscribeToShard", &arn, shard).await,
                 false => fault::of_start(&call, start, &answered, &error),
@@ -47,7 +67,8 @@ impl AwsConsumer {
         let Some(body) = tap.take() else {
             return Err(ReadError::Failed(Error::transient(format!("{subject} was answered without a body"))));
         };
-        Ok(Box::new(AwsSubscription { frames: Frames::new(body), subject, _place: place }))
+        let wire = self.kinesis.wire.clone();
+        Ok(Box::new(AwsSubscription { frames: Frames::new(body), subject, wire, _place: place }))
     }
 }
 
@@ -55,6 +76,7 @@ impl AwsConsumer {
 struct AwsSubscription {
     frames: Frames,
     subject: String,
+    wire: Wire,
     _place: Place,
 }
 
@@ -71,7 +93,7 @@ impl Subscription for AwsSubscription {
             let message = self.frames.frame().await.map_err(|error| self.failed(error))?;
             match header(&message, ":message-type") {
                 Some("event") if header(&message, ":event-type") == Some("SubscribeToShardEvent") => {
-                    answer::event(message.payload()).map(Some).map_err(|error| self.failed(error))
+                    self.wire.read(message.payload(), answer::event).map(Some).map_err(|error| self.failed(error))
                 }
                 Some("exception") => {
                     let code = header(&message, ":exception-type").unwrap_or("an exception without a name");
@@ -106,6 +128,9 @@ fn said(payload: &[u8]) -> String {
         #[serde(alias = "Message")]
         message: Option<String>,
     }
-    let exception: Option<Exception> = serde_json::from_slice(payload).ok();
-    exception.and_then(|exception| exception.message).unwrap_or_else(|| "no reason was given".to_owned())
+    let message = match wire::is_json(payload) {
+        true => serde_json::from_slice(payload).ok().and_then(|exception: Exception| exception.message),
+        false => cbor::refusal(payload).and_then(|refusal| refusal.message),
+    };
+    message.unwrap_or_else(|| "no reason was given".to_owned())
 }

@@ -91,7 +91,7 @@ mod tests {
     fn records(count: usize) -> Vec<RawRecord> {
         let record = RawRecord {
             sequence: crate::ids::SequenceNumber::parse("1").unwrap(),
-            partition_key: "k".into(),
+            partition_key: Some("k".into()),
             data: bytes::Bytes::new(),
             arrived_at: None,
             encryption: crate::port::Encryption::None,

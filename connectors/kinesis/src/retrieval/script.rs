@@ -100,7 +100,7 @@ impl ScriptedShard {
 pub(super) fn record(number: usize, size: usize) -> RawRecord {
     RawRecord {
         sequence: sequence(number),
-        partition_key: "key".into(),
+        partition_key: Some("key".into()),
         data: Bytes::from(vec![number as u8; size]),
         arrived_at: Some(number as u64),
         encryption: Encryption::None,

@@ -5,7 +5,7 @@
 //! its records are sent under is. What is stored when is in `storing`, the end in `stop`.
 
 use super::board::Place as BoardPlace;
-use super::decode::{Decoder, Item, Place};
+use super::decode::{Decoded, Decoder, Place};
 use super::exactly_once::{Event, ExactlyOnce};
 use super::expiry::{ExpiryWatch, FirstAnswer, instant};
 use super::progress::StoreSchedule;
@@ -320,45 +320,45 @@ impl Consumer {
         let Some(mut answer) = self.answer.take() else { return };
         let ahead = self.deps.guarantee == Guarantee::AtMostOnce;
         let limit = if ahead { AHEAD } else { BATCH };
-        let mut items = Vec::with_capacity(limit.min(answer.raws.len().max(16)));
-        self.decoder.decode(&mut answer.raws, answer.millis_behind, limit, &mut items);
-        let bytes: u64 = items.iter().map(payload).sum();
-        self.facts.processed(items.len() as u64, bytes, answer.millis_behind);
+        let mut decoded = Decoded::with_capacity(limit.min(answer.raws.len().max(16)));
+        self.decoder.decode(&mut answer.raws, answer.millis_behind, limit, &mut decoded);
+        let bytes: u64 = decoded.messages.iter().flatten().map(|record| record.value.len() as u64).sum();
+        self.facts.processed(decoded.messages.len() as u64, bytes, answer.millis_behind);
         // The bytes pass from the answer to its records, each freed when it resolves; what is left of the answer stays held.
-        self.share.charge(items.iter().map(cost).sum());
+        self.share.charge(decoded.messages.iter().map(cost).sum());
         answer.reservation.shrink_to(answer.raws.iter().map(RawRecord::cost).sum());
         if !answer.raws.is_empty() || self.decoder.is_in_the_middle() {
             self.answer = Some(answer);
         }
         self.waiting_since = Instant::now();
-        self.line_up(items);
+        self.line_up(decoded);
         if ahead && !self.waiting.is_empty() {
             self.released = false;
             self.store_ahead();
         }
     }
 
-    fn line_up(&mut self, items: Vec<Item>) {
-        let mut all = self.acks.track(items.iter().map(|item| (place_of(item).clone(), cost(item))));
-        if let Some(last) = items.last() {
-            self.last_fetched = Some(place_of(last).clone());
+    fn line_up(&mut self, decoded: Decoded) {
+        let Decoded { places, messages } = decoded;
+        if let Some(last) = places.last() {
+            self.last_fetched = Some(last.clone());
         }
-        let mut records: Vec<Record> = Vec::with_capacity(items.len().min(BATCH));
-        for item in items {
-            match item {
+        let mut all = self.acks.track(places.into_iter().zip(messages.iter().map(cost)));
+        let mut records: Vec<Record> = Vec::with_capacity(messages.len().min(BATCH));
+        for message in messages {
+            match message {
                 // Its number would be another record's.
-                Item::Message(record, _) if record.sequence.is_none() => {
+                Some(record) if record.sequence.is_none() => {
                     self.add(std::mem::take(&mut records), &mut all);
                     all.split_to(1).fail(no_number(&record));
                 }
-                Item::Message(record, _) => {
+                Some(record) => {
                     records.push(record);
                     if records.len() == BATCH {
-                        let full = std::mem::replace(&mut records, Vec::with_capacity(BATCH));
-                        self.add(full, &mut all);
+                        self.add(std::mem::take(&mut records), &mut all);
                     }
                 }
-                Item::Nothing(_) => {
+                None => {
                     self.add(std::mem::take(&mut records), &mut all);
                     all.split_to(1).ack();
                 }
@@ -486,24 +486,9 @@ fn no_number(record: &Record) -> Error {
     Error::new(ErrorKind::Data, message)
 }
 
-fn place_of(item: &Item) -> &Place {
-    match item {
-        Item::Message(_, place) | Item::Nothing(place) => place,
-    }
-}
-
-fn payload(item: &Item) -> u64 {
-    match item {
-        Item::Message(record, _) => record.value.len() as u64,
-        Item::Nothing(_) => 0,
-    }
-}
-
-fn cost(item: &Item) -> u64 {
-    match item {
-        Item::Message(record, _) => record.cost() as u64,
-        Item::Nothing(_) => 0,
-    }
+/// What a message costs; nothing where there is none.
+fn cost(message: &Option<Record>) -> u64 {
+    message.as_ref().map_or(0, |record| record.cost() as u64)
 }
 
 /// Waits until the moment, or for ever without one.

@@ -25,12 +25,28 @@ pub(super) struct Place {
     pub(super) arrived_at: Option<u64>,
 }
 
-/// What came out of Kinesis records, in order.
-pub(super) enum Item {
-    /// A message.
-    Message(Record, Place),
-    /// Nothing to publish: an aggregate that is empty or belongs to another shard; settled as a whole.
-    Nothing(Place),
+/// What came out of Kinesis records, in order: a place for each message, and for each record that has none.
+#[derive(Default)]
+pub(super) struct Decoded {
+    pub(super) places: Vec<Place>,
+    /// As many as places. None is nothing to publish: an aggregate that is empty or belongs to another shard; settled as a whole.
+    pub(super) messages: Vec<Option<Record>>,
+}
+
+impl Decoded {
+    /// Nothing yet, with room for `count`.
+    pub(super) fn with_capacity(count: usize) -> Self {
+        Self { places: Vec::with_capacity(count), messages: Vec::with_capacity(count) }
+    }
+
+    fn push(&mut self, place: Place, message: Option<Record>) {
+        self.places.push(place);
+        self.messages.push(message);
+    }
+
+    fn len(&self) -> usize {
+        self.places.len()
+    }
 }
 
 /// How messages are made; the same for all shards of an instance.
@@ -66,21 +82,21 @@ impl Decoder {
         Self { shard, range, form, covered, ordinal, arrival: (None, ByteString::new()), current: None }
     }
 
-    /// Decodes from the front of `raws` until `items` has `limit`; an aggregate may be left half taken apart.
-    pub(super) fn decode(&mut self, raws: &mut VecDeque<RawRecord>, millis_behind: u64, limit: usize, items: &mut Vec<Item>) {
-        while items.len() < limit {
+    /// Decodes from the front of `raws` until `decoded` has `limit`; an aggregate may be left half taken apart.
+    pub(super) fn decode(&mut self, raws: &mut VecDeque<RawRecord>, millis_behind: u64, limit: usize, decoded: &mut Decoded) {
+        while decoded.len() < limit {
             if let Some(mut current) = self.current.take() {
-                while items.len() < limit {
+                while decoded.len() < limit {
                     let Some(user) = current.users.next() else { break };
                     if current.covered_sub.is_none_or(|covered| user.sub > covered) {
-                        let place = self.place(&current.raw, user.sub);
-                        let record = self.message(&current.raw, user.partition_key, user.data, user.sub, millis_behind);
-                        items.push(Item::Message(record, place));
+                        let place = self.place(current.raw.sequence.clone(), current.raw.arrived_at, user.sub);
+                        let record = self.message(&current.raw, Some(user.partition_key), user.data, user.sub, millis_behind);
+                        decoded.push(place, Some(record));
                     }
                 }
                 self.current = (current.users.len() > 0).then_some(current);
             } else if let Some(raw) = raws.pop_front() {
-                self.begin(raw, millis_behind, items);
+                self.begin(raw, millis_behind, decoded);
             } else {
                 return;
             }
@@ -93,7 +109,7 @@ impl Decoder {
     }
 
     /// Decodes a Kinesis record of its own, or begins to take an aggregate apart.
-    fn begin(&mut self, raw: RawRecord, millis_behind: u64, items: &mut Vec<Item>) {
+    fn begin(&mut self, mut raw: RawRecord, millis_behind: u64, decoded: &mut Decoded) {
         let covered_sub = match self.covered.as_ref().map(|covered| (raw.sequence.cmp(&covered.sequence), covered.sub)) {
             Some((Ordering::Less, _)) => return,
             Some((Ordering::Equal, sub)) => Some(sub),
@@ -109,19 +125,20 @@ impl Decoder {
             // The record itself is what the checkpoint covers.
             Deaggregated::Raw | Deaggregated::Discarded | Deaggregated::Empty if covered_sub.is_some() => {}
             Deaggregated::Raw => {
-                let record = self.message(&raw, raw.partition_key.clone(), raw.data.clone(), 0, millis_behind);
-                items.push(Item::Message(record, self.place(&raw, 0)));
+                let (partition_key, data) = (raw.partition_key.take(), std::mem::take(&mut raw.data));
+                let record = self.message(&raw, partition_key, data, 0, millis_behind);
+                decoded.push(self.place(raw.sequence, raw.arrived_at, 0), Some(record));
             }
-            Deaggregated::Discarded | Deaggregated::Empty => items.push(Item::Nothing(self.place(&raw, 0))),
+            Deaggregated::Discarded | Deaggregated::Empty => decoded.push(self.place(raw.sequence, raw.arrived_at, 0), None),
             Deaggregated::UserRecords(users) => self.current = Some(Current { raw, users, covered_sub }),
         }
     }
 
-    fn place(&self, raw: &RawRecord, sub: u64) -> Place {
-        Place { position: Position { sequence: raw.sequence.clone(), sub }, ordinal: self.ordinal, arrived_at: raw.arrived_at }
+    fn place(&self, sequence: SequenceNumber, arrived_at: Option<u64>, sub: u64) -> Place {
+        Place { position: Position { sequence, sub }, ordinal: self.ordinal, arrived_at }
     }
 
-    fn message(&mut self, raw: &RawRecord, partition_key: ByteString, data: Bytes, sub: u64, millis_behind: u64) -> Record {
+    fn message(&mut self, raw: &RawRecord, partition_key: Option<ByteString>, data: Bytes, sub: u64, millis_behind: u64) -> Record {
         let mut properties = Properties::with_capacity(self.form.properties.len());
         for index in 0..self.form.properties.len() {
             let property = self.form.properties[index];
@@ -134,7 +151,10 @@ impl Decoder {
                     Encryption::None => "NONE",
                     Encryption::Kms => "KMS",
                 }),
-                RecordProperty::PartitionKey => partition_key.clone(),
+                RecordProperty::PartitionKey => match &partition_key {
+                    Some(partition_key) => partition_key.clone(),
+                    None => continue,
+                },
                 RecordProperty::SequenceNumber => raw.sequence.text().clone(),
                 RecordProperty::SubSequenceNumber => sub.to_string().into(),
                 RecordProperty::ShardId => self.shard.text().clone(),
@@ -144,10 +164,10 @@ impl Decoder {
         }
         Record {
             value: data,
-            key: Some(match self.form.key_mode {
+            key: match self.form.key_mode {
                 MessageKeyMode::PartitionKey => partition_key,
-                MessageKeyMode::ShardId => self.shard.text().clone(),
-            }),
+                MessageKeyMode::ShardId => Some(self.shard.text().clone()),
+            },
             event_time: raw.arrived_at,
             properties,
             sequence: record_number(self.ordinal, sub),

@@ -5,7 +5,7 @@ use crate::aggregation::{ToPack, aggregate};
 fn raw(sequence: u64, data: impl Into<Bytes>) -> RawRecord {
     RawRecord {
         sequence: SequenceNumber::parse(sequence.to_string()).unwrap(),
-        partition_key: "aggregate".into(),
+        partition_key: Some("aggregate".into()),
         data: data.into(),
         arrived_at: Some(1_700_000_000_120),
         encryption: Encryption::Kms,
@@ -26,9 +26,9 @@ fn decoder(covered: Option<(u64, u64)>, ordinal: u64, range: Option<HashRange>) 
     Decoder::new("shardId-000000000003".into(), range, MessageForm { properties, key_mode: MessageKeyMode::PartitionKey }, covered, ordinal)
 }
 
-fn decode(decoder: &mut Decoder, records: impl IntoIterator<Item = RawRecord>) -> Vec<Item> {
+fn decode(decoder: &mut Decoder, records: impl IntoIterator<Item = RawRecord>) -> Decoded {
     let mut raws: VecDeque<RawRecord> = records.into_iter().collect();
-    let mut items = Vec::new();
+    let mut items = Decoded::default();
     // In small bites: an aggregate is left half taken apart in between.
     while !raws.is_empty() || decoder.is_in_the_middle() {
         let limit = items.len() + 2;
@@ -38,21 +38,17 @@ fn decode(decoder: &mut Decoder, records: impl IntoIterator<Item = RawRecord>) -
     items
 }
 
-fn messages(items: &[Item]) -> Vec<(String, u64)> {
-    items
-        .iter()
-        .filter_map(|item| match item {
-            Item::Message(record, place) => Some((place.position.to_string(), record.sequence.unwrap())),
-            Item::Nothing(_) => None,
-        })
-        .collect()
+fn messages(items: &Decoded) -> Vec<(String, u64)> {
+    assert_eq!(items.places.len(), items.messages.len());
+    let all = items.places.iter().zip(&items.messages);
+    all.filter_map(|(place, message)| Some((place.position.to_string(), message.as_ref()?.sequence?))).collect()
 }
 
 #[test]
 fn a_message_has_the_chosen_properties_in_order_and_every_byte() {
     let every_byte: Vec<u8> = (0..=255).collect();
     let items = decode(&mut decoder(None, 0, None), [raw(7, every_byte.clone())]);
-    let Item::Message(record, place) = &items[0] else { panic!("a message") };
+    let (Some(record), place) = (&items.messages[0], &items.places[0]) else { panic!("a message") };
     assert_eq!(
         (record.value.as_ref(), record.key.as_deref(), record.event_time),
         (every_byte.as_slice(), Some("aggregate"), Some(1_700_000_000_120))
@@ -84,7 +80,7 @@ fn an_aggregate_half_consumed_goes_on_behind_the_checkpoint_under_the_same_numbe
 fn what_is_discarded_or_empty_is_settled_as_a_whole_and_keeps_its_number() {
     let elsewhere = HashRange { start: 0, end: 0 };
     let items = decode(&mut decoder(None, 0, Some(elsewhere)), [raw(1, aggregated(&["a", "b"])), raw(2, aggregated(&[])), raw(3, "plain")]);
-    let nothing = items.iter().filter(|item| matches!(item, Item::Nothing(_))).count();
+    let nothing = items.messages.iter().filter(|message| message.is_none()).count();
     assert_eq!((nothing, messages(&items)), (2, vec![("3/0".into(), 3 << 24)]));
 }
 
@@ -93,6 +89,6 @@ fn the_shard_may_be_the_key() {
     let mut decoder = decoder(None, 0, None);
     decoder.form.key_mode = MessageKeyMode::ShardId;
     let items = decode(&mut decoder, [raw(7, "x")]);
-    let Item::Message(record, _) = &items[0] else { panic!("a message") };
+    let Some(record) = &items.messages[0] else { panic!("a message") };
     assert_eq!(record.key.as_deref(), Some("shardId-000000000003"));
 }

@@ -55,7 +55,7 @@ impl RetrievalMode for Script {
 fn record(number: u64) -> RawRecord {
     RawRecord {
         sequence: SequenceNumber::parse(number.to_string()).unwrap(),
-        partition_key: format!("key-{number}").into(),
+        partition_key: Some(format!("key-{number}").into()),
         data: Bytes::from(vec![0xff; 100]),
         arrived_at: Some(NOW - 5),
         encryption: Encryption::None,

@@ -59,7 +59,9 @@ impl Bed {
         for (read, put) in read.iter().zip(put) {
             assert_eq!(read.sequence.as_str(), put.sequence_number.to_string());
             assert!(
-                read.data == put.data && read.partition_key == put.partition_key && read.arrived_at == u64::try_from(put.arrived_at).ok()
+                read.data == put.data
+                    && read.partition_key.as_deref() == Some(&*put.partition_key)
+                    && read.arrived_at == u64::try_from(put.arrived_at).ok()
             );
         }
     }
