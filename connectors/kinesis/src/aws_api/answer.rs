@@ -1,4 +1,4 @@
-//! From the body of an answer or an event to records. Each payload is copied or decoded once, from the body straight into its own
+//! From the body of an answer or an event to records, while it arrives. Each payload is copied or decoded once, straight into its own
 //! buffer; keys and numbers, which are short and outlive it, share a few buffers. A body that is not as the service writes it is an
 //! error as a whole.
 
@@ -10,6 +10,9 @@ use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use connector_sdk::Error;
 use std::borrow::Cow;
+
+/// The most records of an answer.
+const LARGEST_COUNT: usize = 10_000;
 
 /// What a GetRecords answer says.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,43 +29,86 @@ pub(super) fn decoding_cost(length: u64) -> u64 {
     length.saturating_mul(2)
 }
 
-/// Reads a GetRecords answer.
-pub(super) fn records(bytes: &[u8]) -> Result<Records, Error> {
-    let body = body(bytes).map_err(|wrong| wrong.of("the answer"))?;
-    Ok(Records {
-        records: body.records.map(Gathered::into_records).unwrap_or_default(),
-        next_iterator: body.next_iterator.filter(|iterator| !iterator.is_empty()),
-        millis_behind: behind(body.millis_behind),
-        children: body.children.unwrap_or_default(),
-    })
+/// An answer or an event that is read while it arrives: CBOR piece by piece, JSON when it is whole.
+pub(super) struct Reading {
+    length: Option<usize>,
+    form: Form,
 }
 
-/// Reads an event of a subscription.
-pub(super) fn event(payload: &[u8]) -> Result<Event, Error> {
-    let body = body(payload).map_err(|wrong| wrong.of("an event"))?;
-    let continuation = match body.continuation.filter(|number| !number.is_empty()) {
-        Some(number) => {
-            let wrong = || Wrong::from("a continuation number that is not decimal").of("an event");
-            Some(SequenceNumber::parse(number).ok_or_else(wrong)?)
+enum Form {
+    Unknown,
+    Json(Vec<u8>),
+    Cbor(cbor::Reading),
+}
+
+impl Reading {
+    /// Of a body of `length` bytes, where that is known.
+    pub(super) fn new(length: Option<usize>) -> Self {
+        Self { length, form: Form::Unknown }
+    }
+
+    /// Reads the next piece, which is not empty.
+    pub(super) fn take(&mut self, piece: &[u8]) {
+        if let Form::Unknown = self.form {
+            self.form = match wire::is_json(piece) {
+                true => Form::Json(Vec::with_capacity(self.length.unwrap_or_default())),
+                false => Form::Cbor(cbor::Reading::new(self.length.unwrap_or(usize::MAX))),
+            };
         }
-        None => None,
-    };
-    Ok(Event {
-        records: body.records.map(Gathered::into_records).unwrap_or_default(),
-        continuation,
-        millis_behind: behind(body.millis_behind),
-        children: body.children.unwrap_or_default(),
-    })
-}
+        match &mut self.form {
+            Form::Json(body) => body.extend_from_slice(piece),
+            Form::Cbor(reading) => reading.take(piece),
+            Form::Unknown => {}
+        }
+    }
 
-fn body(bytes: &[u8]) -> Result<Body, Wrong> {
-    if wire::is_json(bytes) { json::body(bytes) } else { cbor::body(bytes) }
+    /// Whether it is CBOR.
+    pub(super) fn is_cbor(&self) -> bool {
+        matches!(self.form, Form::Cbor(_))
+    }
+
+    /// What it came to, as a GetRecords answer.
+    pub(super) fn records(self) -> Result<Records, Error> {
+        let body = self.finish().map_err(|wrong| wrong.of("the answer"))?;
+        Ok(Records {
+            records: body.records,
+            next_iterator: body.next_iterator.filter(|iterator| !iterator.is_empty()),
+            millis_behind: behind(body.millis_behind),
+            children: body.children.unwrap_or_default(),
+        })
+    }
+
+    /// What it came to, as an event of a subscription.
+    pub(super) fn event(self) -> Result<Event, Error> {
+        let body = self.finish().map_err(|wrong| wrong.of("an event"))?;
+        let continuation = match body.continuation.filter(|number| !number.is_empty()) {
+            Some(number) => {
+                let wrong = || Wrong::from("a continuation number that is not decimal").of("an event");
+                Some(SequenceNumber::parse(number).ok_or_else(wrong)?)
+            }
+            None => None,
+        };
+        Ok(Event {
+            records: body.records,
+            continuation,
+            millis_behind: behind(body.millis_behind),
+            children: body.children.unwrap_or_default(),
+        })
+    }
+
+    fn finish(self) -> Result<Body, Wrong> {
+        match self.form {
+            Form::Json(body) => json::body(&body),
+            Form::Cbor(reading) => reading.finish(),
+            Form::Unknown => Err(Wrong::from("it is empty")),
+        }
+    }
 }
 
 /// What may stand in an answer or in an event.
 #[derive(Default)]
 pub(super) struct Body {
-    pub(super) records: Option<Gathered>,
+    pub(super) records: Vec<RawRecord>,
     pub(super) next_iterator: Option<String>,
     pub(super) continuation: Option<String>,
     pub(super) millis_behind: Option<i64>,
@@ -71,29 +117,39 @@ pub(super) struct Body {
 
 /// What is wrong with a body.
 #[derive(Debug)]
-pub(super) struct Wrong(Cow<'static, str>);
+pub(super) struct Wrong {
+    how: Cow<'static, str>,
+    short: bool,
+}
 
 impl Wrong {
+    /// Whether it only lacks what comes behind its end.
+    pub(super) fn is_short(&self) -> bool {
+        self.short
+    }
+
     fn of(self, what: &str) -> Error {
-        Error::transient(format!("{what} could not be read: {}", self.0))
+        Error::transient(format!("{what} could not be read: {}", self.how))
     }
 }
 
 impl From<&'static str> for Wrong {
     fn from(how: &'static str) -> Self {
-        Self(how.into())
+        Self { how: how.into(), short: false }
     }
 }
 
 impl From<serde_json::Error> for Wrong {
     fn from(error: serde_json::Error) -> Self {
-        Self(error.to_string().into())
+        Self { how: error.to_string().into(), short: false }
     }
 }
 
 impl From<minicbor::decode::Error> for Wrong {
     fn from(error: minicbor::decode::Error) -> Self {
-        Self(error.to_string().into())
+        // In most cases it lacks a piece that is about to come: nothing is written for that.
+        let short = error.is_end_of_input();
+        Self { how: if short { "it ends too early".into() } else { error.to_string().into() }, short }
     }
 }
 
@@ -101,13 +157,21 @@ impl From<minicbor::decode::Error> for Wrong {
 pub(super) struct Gathered {
     records: Vec<RawRecord>,
     texts: Texts,
+    /// Whether their list has been seen.
+    pub(super) begun: bool,
 }
 
 impl Gathered {
-    /// For so many records, whose keys and numbers have at most this length together.
-    pub(super) fn new(count: usize, texts: usize) -> Self {
-        // A record of nothing but its names is longer in any form: a number that lies reserves no more than its body could hold.
-        Self { records: Vec::with_capacity(count.min(1 + texts / 32)), texts: Texts::new(texts) }
+    /// For records whose keys and numbers have at most this length together.
+    pub(super) fn new(texts: usize) -> Self {
+        Self { records: Vec::new(), texts: Texts::new(texts), begun: false }
+    }
+
+    /// So many will come, as far as was said.
+    pub(super) fn expect(&mut self, count: Option<u64>) {
+        // In any form a record is longer than that: a number that lies reserves no more than what its body could hold.
+        let most = (self.texts.left / 32).min(LARGEST_COUNT);
+        self.records.reserve(count.and_then(|count| usize::try_from(count).ok()).unwrap_or_default().min(most));
     }
 
     /// Adds the next record.
@@ -125,7 +189,7 @@ impl Gathered {
         Ok(())
     }
 
-    fn into_records(self) -> Vec<RawRecord> {
+    pub(super) fn into_records(self) -> Vec<RawRecord> {
         self.records
     }
 }

@@ -1,6 +1,20 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 
+fn read(body: &[u8]) -> Reading {
+    let mut reading = Reading::new(Some(body.len()));
+    reading.take(body);
+    reading
+}
+
+fn records(body: &[u8]) -> Result<Records, Error> {
+    read(body).records()
+}
+
+fn event(body: &[u8]) -> Result<Event, Error> {
+    read(body).event()
+}
+
 const ANSWER: &str = r#"{
     "MillisBehindLatest": 2100,
     "NextShardIterator": "AAAA",

@@ -10,7 +10,7 @@ use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint}
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use connector_sdk::{Error, Reservation};
 use http_body::Body;
 use std::future::poll_fn;
@@ -87,33 +87,37 @@ impl TakenBody {
         }
     }
 
-    /// The whole of it in one piece, as long as `cost_of` its length is held or can be held at once.
+    /// Reads all of it, as long as `cost_of` its length is held or can be held at once; its length.
     ///
     /// # Errors
     /// [`ReadError::TooLarge`] with what it would cost, before more of it is read than there is room for.
-    pub(super) async fn whole(mut self, reservation: &mut Reservation, cost_of: impl Fn(u64) -> u64) -> Result<Bytes, ReadError> {
-        let length = self.length.filter(|length| *length <= LARGEST_CLAIM);
+    pub(super) async fn read(
+        mut self,
+        reservation: &mut Reservation,
+        cost_of: impl Fn(u64) -> u64,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<u64, ReadError> {
+        let length = self.claimed();
         if let Some(length) = length {
             make_room(reservation, cost_of(length))?;
         }
-        let mut gathered = BytesMut::new();
+        let mut so_far = 0;
         while let Some(piece) = self.piece().await.map_err(ReadError::Failed)? {
-            let so_far = (gathered.len() + piece.len()) as u64;
+            so_far += piece.len() as u64;
             if length.is_none_or(|length| so_far > length) {
                 make_room(reservation, cost_of(so_far))?;
             }
-            if gathered.is_empty() {
-                if length.is_some_and(|length| length == so_far) {
-                    return Ok(piece);
-                }
-                gathered.reserve(usize::try_from(length.unwrap_or(so_far)).unwrap_or(piece.len()));
-            }
-            gathered.extend_from_slice(&piece);
+            take(&piece);
         }
-        if length.is_some_and(|length| length != gathered.len() as u64) {
+        if length.is_some_and(|length| length != so_far) {
             return Err(ReadError::Failed(Error::transient("the connection ended before the answer did")));
         }
-        Ok(gathered.freeze())
+        Ok(so_far)
+    }
+
+    /// Its length by its head, where that can be believed.
+    pub(super) fn claimed(&self) -> Option<u64> {
+        self.length.filter(|length| *length <= LARGEST_CLAIM)
     }
 }
 

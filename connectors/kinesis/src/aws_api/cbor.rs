@@ -16,22 +16,129 @@ pub(super) struct Refusal {
     pub(super) message: Option<String>,
 }
 
-/// Reads an answer or an event.
-pub(super) fn body(bytes: &[u8]) -> Result<Body, Wrong> {
-    let mut from = Decoder::new(bytes);
-    let mut read = Body::default();
-    members(&mut from, |from, name| match name {
-        "Records" => once(&mut read.records, optional(from, records)?),
-        "MillisBehindLatest" => once(&mut read.millis_behind, optional(from, |from| Ok(from.i64()?))?),
-        "ChildShards" => once(&mut read.children, optional(from, |from| list(from, child))?),
-        "NextShardIterator" => once(&mut read.next_iterator, optional(from, owned)?),
-        "ContinuationSequenceNumber" => once(&mut read.continuation, optional(from, owned)?),
-        _ => Ok(from.skip()?),
-    })?;
-    if from.position() < bytes.len() {
-        return Err(Wrong::from("it goes on behind its end"));
+/// An answer or an event that is read while it arrives: each record is complete when its last byte is there, and what came in
+/// pieces is held only while one of them ends in the middle of a record.
+pub(super) struct Reading {
+    at: At,
+    body: Body,
+    records: Gathered,
+    /// The beginning of what the next piece completes.
+    carry: Vec<u8>,
+    wrong: Option<Wrong>,
+}
+
+/// What comes next, and how many of it where that was said.
+#[derive(Clone, Copy)]
+enum At {
+    Start,
+    Members(Option<u64>),
+    Records { left: Option<u64>, members: Option<u64> },
+    End,
+}
+
+impl Reading {
+    /// The least that is added to the beginning of a record before it is looked at again.
+    const STEP: usize = 512;
+
+    /// Of a body of at most `length` bytes.
+    pub(super) fn new(length: usize) -> Self {
+        Self { at: At::Start, body: Body::default(), records: Gathered::new(length), carry: Vec::new(), wrong: None }
     }
-    Ok(read)
+
+    /// Reads the next piece.
+    pub(super) fn take(&mut self, mut piece: &[u8]) {
+        while !self.carry.is_empty() && !piece.is_empty() {
+            let begun = self.carry.len();
+            let (next, behind) = piece.split_at(begun.max(Self::STEP).min(piece.len()));
+            let mut whole = std::mem::take(&mut self.carry);
+            whole.extend_from_slice(next);
+            match self.read(&whole).checked_sub(begun) {
+                // The record goes on behind what was added.
+                None => (self.carry, piece) = (whole, behind),
+                Some(used) => piece = &piece[used..],
+            }
+        }
+        let used = self.read(piece);
+        self.carry.extend_from_slice(&piece[used..]);
+    }
+
+    /// What all pieces came to.
+    pub(super) fn finish(mut self) -> Result<Body, Wrong> {
+        match (self.wrong, self.at) {
+            (Some(wrong), _) => Err(wrong),
+            (None, At::End) => {
+                self.body.records = self.records.into_records();
+                Ok(self.body)
+            }
+            (None, _) => Err(Wrong::from("it ends too early")),
+        }
+    }
+
+    /// Reads what is complete; where that ends.
+    fn read(&mut self, bytes: &[u8]) -> usize {
+        let mut from = Decoder::new(bytes);
+        while self.wrong.is_none() {
+            let (start, at) = (from.position(), self.at);
+            if start == bytes.len() {
+                return start;
+            }
+            match self.next(&mut from) {
+                Ok(()) => {}
+                Err(wrong) if wrong.is_short() => {
+                    self.at = at;
+                    return start;
+                }
+                Err(wrong) => self.wrong = Some(wrong),
+            }
+        }
+        bytes.len()
+    }
+
+    /// Reads one thing: a record, another member, or what stands around them. Nothing but the place has changed when it is not complete.
+    fn next(&mut self, from: &mut Decoder<'_>) -> Result<(), Wrong> {
+        match &mut self.at {
+            At::Start => self.at = At::Members(from.map()?),
+            At::Members(left) => match more(from, left)? {
+                true => self.member(from)?,
+                false => self.at = At::End,
+            },
+            At::Records { left, members } => match more(from, left)? {
+                true => record(from, &mut self.records)?,
+                false => self.at = At::Members(*members),
+            },
+            At::End => return Err(Wrong::from("it goes on behind its end")),
+        }
+        // What ends with its last item ends now: there may be no byte more to tell.
+        loop {
+            match self.at {
+                At::Records { left: Some(0), members } => self.at = At::Members(members),
+                At::Members(Some(0)) => self.at = At::End,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    fn member(&mut self, from: &mut Decoder<'_>) -> Result<(), Wrong> {
+        let body = &mut self.body;
+        match &*text(from)? {
+            "Records" => {
+                let left = optional(from, |from| Ok(from.array()?))?;
+                if let (Some(left), At::Members(members)) = (left, self.at) {
+                    if std::mem::replace(&mut self.records.begun, true) {
+                        return Err(Wrong::from("records that are there twice"));
+                    }
+                    self.records.expect(left);
+                    self.at = At::Records { left, members };
+                }
+                Ok(())
+            }
+            "MillisBehindLatest" => once(&mut body.millis_behind, optional(from, |from| Ok(from.i64()?))?),
+            "ChildShards" => once(&mut body.children, optional(from, |from| list(from, child))?),
+            "NextShardIterator" => once(&mut body.next_iterator, optional(from, owned)?),
+            "ContinuationSequenceNumber" => once(&mut body.continuation, optional(from, owned)?),
+            _ => Ok(from.skip()?),
+        }
+    }
 }
 
 /// Reads the body of a refusal; none when it is not one.
@@ -44,16 +151,6 @@ pub(super) fn refusal(bytes: &[u8]) -> Option<Refusal> {
         _ => Ok(from.skip()?),
     });
     read.is_ok().then_some(refusal)
-}
-
-fn records(from: &mut Decoder<'_>) -> Result<Gathered, Wrong> {
-    let mut left = from.array()?;
-    let rest = from.input().len() - from.position();
-    let mut gathered = Gathered::new(left.and_then(|count| usize::try_from(count).ok()).unwrap_or_default(), rest);
-    while more(from, &mut left)? {
-        record(from, &mut gathered)?;
-    }
-    Ok(gathered)
 }
 
 fn record(from: &mut Decoder<'_>, gathered: &mut Gathered) -> Result<(), Wrong> {

@@ -1,7 +1,7 @@
 //! The JSON of answers and events: `application/x-amz-json-1.1`. Instants are seconds, payloads are base64.
 
 use super::answer::{Body, Gathered, Wrong, range, whole};
-use crate::port::{ChildShard, Encryption};
+use crate::port::{ChildShard, Encryption, RawRecord};
 use serde::Deserialize;
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use std::borrow::Cow;
 pub(super) fn body(bytes: &[u8]) -> Result<Body, Wrong> {
     let read: WireBody = serde_json::from_slice(bytes)?;
     Ok(Body {
-        records: read.records.map(records).transpose()?,
+        records: records(read.records.unwrap_or_default())?,
         next_iterator: read.next_shard_iterator,
         continuation: read.continuation_sequence_number,
         millis_behind: read.millis_behind_latest,
@@ -58,16 +58,17 @@ struct WireRecord<'a> {
     encryption_type: Option<Cow<'a, str>>,
 }
 
-fn records(records: Vec<WireRecord<'_>>) -> Result<Gathered, Wrong> {
+fn records(records: Vec<WireRecord<'_>>) -> Result<Vec<RawRecord>, Wrong> {
     let texts = records.iter().map(|record| record.sequence_number.len() + record.partition_key.as_ref().map_or(0, |key| key.len())).sum();
-    let mut gathered = Gathered::new(records.len(), texts);
+    let mut gathered = Gathered::new(texts);
+    gathered.expect(Some(records.len() as u64));
     for record in records {
         let data = base64_simd::STANDARD.decode_to_vec(record.data.as_bytes()).map_err(|_| Wrong::from("a payload that is not base64"))?;
         let arrived_at = record.approximate_arrival_timestamp.and_then(|seconds| whole(seconds * 1000.0));
         let encryption = if record.encryption_type.as_deref() == Some("KMS") { Encryption::Kms } else { Encryption::None };
         gathered.add(&record.sequence_number, record.partition_key.as_deref(), data.into(), arrived_at, encryption)?;
     }
-    Ok(gathered)
+    Ok(gathered.into_records())
 }
 
 fn child(child: WireChild) -> Result<ChildShard, Wrong> {

@@ -1,5 +1,6 @@
 //! Polling on the SDK: shard iterators and records.
 
+use super::answer::Reading;
 use super::body::BodyTap;
 use super::stream::date_time;
 use super::{AwsKinesis, answer, fault};
@@ -95,20 +96,21 @@ impl AwsKinesis {
         let Some(body) = tap.take() else {
             return Err(ReadError::Failed(cut("the answer has no body".to_owned())));
         };
-        let body = match timeout(BODY_TIMEOUT, body.whole(&mut reservation, answer::decoding_cost)).await {
-            Ok(Ok(body)) => body,
+        let mut reading = Reading::new(body.claimed().and_then(|length| usize::try_from(length).ok()));
+        let whole = body.read(&mut reservation, answer::decoding_cost, |piece| reading.take(piece));
+        let length = match timeout(BODY_TIMEOUT, whole).await {
+            Ok(Ok(length)) => length,
             Ok(Err(ReadError::Failed(error))) => return Err(ReadError::Failed(cut(error.message().to_owned()))),
             Ok(Err(error)) => return Err(error),
             Err(_) => return Err(ReadError::Failed(cut(format!("the answer was not read within {} s", BODY_TIMEOUT.as_secs())))),
         };
-        let decoding_cost = answer::decoding_cost(body.len() as u64);
-        let read = self.wire.read(&body, answer::records).map_err(|error| ReadError::Failed(cut(error.message().to_owned())))?;
+        let read = self.wire.read(reading, Reading::records).map_err(|error| ReadError::Failed(cut(error.message().to_owned())))?;
         Ok(Answer {
             records: read.records,
             next_iterator: read.next_iterator,
             millis_behind: read.millis_behind,
             children: read.children,
-            decoding_cost,
+            decoding_cost: answer::decoding_cost(length),
             reservation,
         })
     }

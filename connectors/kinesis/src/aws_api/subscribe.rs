@@ -1,5 +1,6 @@
 //! Enhanced fan-out on the SDK: one subscription, read frame by frame.
 
+use super::answer::Reading;
 use super::body::BodyTap;
 use super::connections::Place;
 use super::consumer::AwsConsumer;
@@ -11,7 +12,7 @@ use crate::port::StartAt;
 use crate::retrieval::{Event, ReadError, Subscription, Subscriptions};
 use aws_sdk_kinesis::config::Builder;
 use aws_sdk_kinesis::types::StartingPosition;
-use aws_smithy_types::event_stream::Message;
+use aws_smithy_types::event_stream::Header;
 use connector_aws::AnsweredAt;
 use connector_sdk::Error;
 use futures_util::future::BoxFuture;
@@ -68,16 +69,31 @@ impl AwsConsumer {
             return Err(ReadError::Failed(Error::transient(format!("{subject} was answered without a body"))));
         };
         let wire = self.kinesis.wire.clone();
-        Ok(Box::new(AwsSubscription { frames: Frames::new(body), subject, wire, _place: place }))
+        Ok(Box::new(AwsSubscription { frames: Frames::new(body), arriving: None, subject, wire, _place: place }))
     }
 }
 
 /// A subscription that stands, and its place on a connection.
 struct AwsSubscription {
     frames: Frames,
+    /// The frame that is being read.
+    arriving: Option<Arriving>,
     subject: String,
     wire: Wire,
     _place: Place,
+}
+
+/// A frame as far as it is there.
+struct Arriving {
+    headers: Vec<Header>,
+    payload: Payload,
+}
+
+enum Payload {
+    /// Of an event of the shard.
+    Event(Reading),
+    /// Of anything else: short.
+    Other(Vec<u8>),
 }
 
 impl Subscription for AwsSubscription {
@@ -90,18 +106,21 @@ impl Subscription for AwsSubscription {
 
     fn event(&mut self) -> BoxFuture<'_, Result<Option<Event>, ReadError>> {
         Box::pin(async {
-            let message = self.frames.frame().await.map_err(|error| self.failed(error))?;
-            match header(&message, ":message-type") {
-                Some("event") if header(&message, ":event-type") == Some("SubscribeToShardEvent") => {
-                    self.wire.read(message.payload(), answer::event).map(Some).map_err(|error| self.failed(error))
+            let Arriving { headers, payload } = self.whole_frame().await.map_err(|error| self.failed(error))?;
+            let payload = match payload {
+                Payload::Event(reading) => {
+                    return self.wire.read(reading, Reading::event).map(Some).map_err(|error| self.failed(error));
                 }
+                Payload::Other(payload) => payload,
+            };
+            match header(&headers, ":message-type") {
                 Some("exception") => {
-                    let code = header(&message, ":exception-type").unwrap_or("an exception without a name");
-                    Err(fault::of_event(&self.subject, code, &said(message.payload())))
+                    let code = header(&headers, ":exception-type").unwrap_or("an exception without a name");
+                    Err(fault::of_event(&self.subject, code, &said(&payload)))
                 }
                 Some("error") => {
-                    let code = header(&message, ":error-code").unwrap_or("an error without a name");
-                    Err(fault::of_event(&self.subject, code, header(&message, ":error-message").unwrap_or("no reason was given")))
+                    let code = header(&headers, ":error-code").unwrap_or("an error without a name");
+                    Err(fault::of_event(&self.subject, code, header(&headers, ":error-message").unwrap_or("no reason was given")))
                 }
                 // The answer's own head, and whatever the service adds one day.
                 _ => Ok(None),
@@ -111,13 +130,33 @@ impl Subscription for AwsSubscription {
 }
 
 impl AwsSubscription {
+    /// Reads the announced frame to its end. Cancel-safe.
+    async fn whole_frame(&mut self) -> Result<Arriving, Error> {
+        if self.arriving.is_none() {
+            let (headers, length) = self.frames.headers().await?;
+            let is_event = header(&headers, ":message-type") == Some("event");
+            let payload = match header(&headers, ":event-type") {
+                Some("SubscribeToShardEvent") if is_event => Payload::Event(Reading::new(Some(length))),
+                _ => Payload::Other(Vec::new()),
+            };
+            self.arriving = Some(Arriving { headers, payload });
+        }
+        while let Some(piece) = self.frames.piece().await? {
+            match &mut self.arriving.as_mut().expect("it was begun above, or before").payload {
+                Payload::Event(reading) => reading.take(&piece),
+                Payload::Other(payload) => payload.extend_from_slice(&piece),
+            }
+        }
+        Ok(self.arriving.take().expect("it was begun above, or before"))
+    }
+
     fn failed(&self, error: Error) -> ReadError {
         ReadError::Failed(error.context(&self.subject))
     }
 }
 
-fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
-    let header = message.headers().iter().find(|header| header.name().as_str() == name)?;
+fn header<'a>(headers: &'a [Header], name: &str) -> Option<&'a str> {
+    let header = headers.iter().find(|header| header.name().as_str() == name)?;
     header.value().as_string().ok().map(|text| text.as_str())
 }
 

@@ -5,6 +5,7 @@
 //! a call, or whose CBOR cannot be read here, is asked in JSON from then on. No other call is touched: instants in CBOR are counted
 //! in milliseconds, which only the calls here do without.
 
+use super::answer::Reading;
 use aws_sdk_kinesis::config::Builder;
 use aws_smithy_cbor::codec::CborCodec;
 use aws_smithy_json::protocol::aws_json_rpc::AwsJsonRpcProtocol;
@@ -59,13 +60,14 @@ impl Wire {
         true
     }
 
-    /// Reads what came, and learns from whether it could be read.
-    pub(super) fn read<T>(&self, body: &[u8], read: impl FnOnce(&[u8]) -> Result<T, Error>) -> Result<T, Error> {
-        let read = read(body);
-        match (is_json(body), read.is_ok()) {
-            (true, _) => {}
-            (false, true) => self.0.cbor_works.store(true, Ordering::Relaxed),
-            (false, false) => self.speak_json(),
+    /// Looks at what was read, and learns from whether it could be.
+    pub(super) fn read<T>(&self, reading: Reading, read: impl FnOnce(Reading) -> Result<T, Error>) -> Result<T, Error> {
+        let in_cbor = reading.is_cbor();
+        let read = read(reading);
+        match read {
+            Ok(_) if in_cbor => self.0.cbor_works.store(true, Ordering::Relaxed),
+            Err(_) if in_cbor => self.speak_json(),
+            _ => {}
         }
         read
     }
@@ -77,9 +79,9 @@ impl Wire {
     }
 }
 
-/// Whether a body is JSON: no CBOR map begins like that.
+/// Whether a body that begins so is JSON: no CBOR map does.
 pub(super) fn is_json(body: &[u8]) -> bool {
-    matches!(body.iter().find(|byte| !byte.is_ascii_whitespace()), Some(b'{'))
+    body.first().is_some_and(|byte| *byte == b'{' || byte.is_ascii_whitespace())
 }
 
 /// `application/x-amz-cbor-1.1` in requests, and in answers either that or JSON.
