@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint fmt setup licences down
+.PHONY: help demo test bench profile lint fmt setup licences down
 
 help: ## print this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -24,6 +24,11 @@ bench: ## records/s, CPU per million records, memory, start to first record; pri
 	@tests/rig/setup demo
 	cargo build --release --locked -p pulsar-connect -p local-aws -p bench --bins
 	tests/rig/with-servers --bench "$${CARGO_TARGET_DIR:-target}/release/bench" --json docs/performance.json --markdown docs/performance.md
+
+profile: ## instructions of a record from Kinesis to a publisher that does nothing, function by function (needs valgrind)
+	cargo build --release --locked -p pulsar-connect -p local-aws -p bench --bins
+	"$${CARGO_TARGET_DIR:-target}/release/bench" profile --retrieval fan-out
+	"$${CARGO_TARGET_DIR:-target}/release/bench" profile --retrieval polling
 
 lint: ## format and lints, without tests
 	cargo fmt --all --check

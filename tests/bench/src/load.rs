@@ -27,6 +27,12 @@ pub(crate) enum Retrieval {
 }
 
 impl Retrieval {
+    /// The kind with this name, as a command line takes it.
+    pub(crate) fn parse(name: &str) -> Result<Self, String> {
+        let known = [Self::FanOut, Self::Polling];
+        known.into_iter().find(|kind| kind.name() == name).ok_or_else(|| "neither `fan-out` nor `polling`".to_owned())
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::FanOut => "fan-out",

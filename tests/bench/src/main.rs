@@ -15,6 +15,7 @@ mod machine;
 mod markdown;
 mod null;
 mod process;
+mod profile;
 mod programs;
 mod source;
 mod table;
@@ -61,6 +62,8 @@ struct Arguments {
 enum Command {
     /// Runs a source whose records are acknowledged at once: what the cells `null/..` measure.
     Null(null::Arguments),
+    /// Counts the instructions of a record on its way through such a source, function by function. Needs `valgrind`.
+    Profile(profile::Arguments),
     /// Writes the marked part of a page from the figures of a run before.
     Render {
         /// The figures.
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.command {
         Some(Command::Null(null)) => null::run(null),
+        Some(Command::Profile(profile)) => profile::run(profile).map(|()| ExitCode::SUCCESS),
         Some(Command::Render { json, page }) => render(json, page),
         None if arguments.list => {
             Cell::all().iter().for_each(|cell| println!("{}", cell.name()));

@@ -47,6 +47,22 @@ pub(crate) struct Source<'a> {
 impl<'a> Source<'a> {
     /// Starts it as a new application: its lease table, its fan-out consumer and its topic do not exist.
     pub(crate) fn start(programs: &'a Programs, folder: &Path, load: &Load, sink: Sink, retrieval: Retrieval) -> anyhow::Result<Self> {
+        let program = match sink {
+            Sink::Null => &programs.bench,
+            Sink::Broker => &programs.pulsar_connect,
+        };
+        Self::start_as(Command::new(program), programs, folder, load, sink, retrieval)
+    }
+
+    /// The same by another command, which runs the program it would have been.
+    pub(crate) fn start_as(
+        mut command: Command,
+        programs: &'a Programs,
+        folder: &Path,
+        load: &Load,
+        sink: Sink,
+        retrieval: Retrieval,
+    ) -> anyhow::Result<Self> {
         let topic = format!("bench-{}-{}", std::process::id(), load.id());
         let url = load.url();
         let configs = json!({
@@ -71,17 +87,15 @@ impl<'a> Source<'a> {
         let file = folder.join("source.json");
         std::fs::write(&file, document.to_string()).with_context(|| format!("cannot write `{}`", file.display()))?;
         let port = free_port()?;
-        let (mut command, topic) = match sink {
+        let topic = match sink {
             Sink::Null => {
-                let mut command = Command::new(&programs.bench);
                 command.arg("null");
-                (command, None)
+                None
             }
             Sink::Broker => {
                 let broker = programs.broker()?;
-                let mut command = Command::new(&programs.pulsar_connect);
                 command.args(["sources", "localrun", "--broker-service-url", &broker.service_url]);
-                (command, Some((broker, topic)))
+                Some((broker, topic))
             }
         };
         command.arg("--source-config-file").arg(&file).args(["--metrics-port-start", &port.to_string()]);
@@ -103,8 +117,13 @@ impl<'a> Source<'a> {
 
     /// Waits until the metrics page shows at least `value`.
     pub(crate) fn shows(&mut self, name: &str, value: f64, what: &str) -> anyhow::Result<()> {
+        self.shows_within(PATIENCE, name, value, what)
+    }
+
+    /// The same with another patience.
+    pub(crate) fn shows_within(&mut self, patience: Duration, name: &str, value: f64, what: &str) -> anyhow::Result<()> {
         let page = self.page.clone();
-        self.process.wait_for(what, PATIENCE, |_| metric(&page, name).is_ok_and(|shown| shown >= value).then_some(()))
+        self.process.wait_for(what, patience, |_| metric(&page, name).is_ok_and(|shown| shown >= value).then_some(()))
     }
 
     /// Records that were acknowledged so far.

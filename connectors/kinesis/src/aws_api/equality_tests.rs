@@ -6,6 +6,7 @@ use super::answer::{self, Reading, Records};
 use crate::ids::SequenceNumber;
 use crate::port::{ChildShard, Encryption, RawRecord};
 use crate::retrieval::Event;
+use aws_sdk_kinesis::config::retry::RetryConfig;
 use aws_sdk_kinesis::config::{BehaviorVersion, Region};
 use aws_sdk_kinesis::types as sdk;
 use aws_sdk_kinesis::{Client, Config};
@@ -17,6 +18,8 @@ use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use minicbor::Encoder;
 use minicbor::data::Tag;
 use proptest::prelude::*;
+use std::fmt;
+use std::sync::Arc;
 
 /// What a body says, before it is written.
 #[derive(Debug, Clone)]
@@ -228,23 +231,41 @@ fn cbor(said: &Said, next: &str, style: Style) -> Vec<u8> {
     out.0.into_writer()
 }
 
-/// A client of the SDK whose every call is answered by this body.
-fn client(body: Vec<u8>) -> Client {
-    #[derive(Debug)]
-    struct Canned(Vec<u8>);
-    impl HttpConnector for Canned {
-        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
-            HttpConnectorFuture::ready(Ok(HttpResponse::new(200.try_into().unwrap(), SdkBody::from(self.0.clone()))))
-        }
+/// What a call is answered with: status and body.
+pub(super) type Reply = Arc<dyn Fn(&HttpRequest) -> (u16, Vec<u8>) + Send + Sync>;
+
+/// Answers without a network.
+#[derive(Clone)]
+pub(super) struct Canned(pub(super) Reply);
+
+impl fmt::Debug for Canned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Canned")
     }
-    let connector = SharedHttpConnector::new(Canned(body));
+}
+
+impl HttpConnector for Canned {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let (status, body) = (self.0)(&request);
+        HttpConnectorFuture::ready(Ok(HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body))))
+    }
+}
+
+/// A client of the SDK that is answered so.
+pub(super) fn client(answers: Canned) -> Client {
+    let connector = SharedHttpConnector::new(answers);
     let config = Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::from_static("us-east-1"))
         .endpoint_url("http://localhost")
         .allow_no_auth()
+        .retry_config(RetryConfig::disabled())
         .http_client(http_client_fn(move |_, _| connector.clone()));
     Client::from_conf(config.build())
+}
+
+fn answering(body: Vec<u8>) -> Client {
+    client(Canned(Arc::new(move |_| (200, body.clone()))))
 }
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
@@ -268,7 +289,7 @@ fn cuts() -> impl Strategy<Value = Vec<prop::sample::Index>> {
 
 /// What the SDK makes of an answer.
 fn records_of_sdk(body: Vec<u8>) -> Option<Records> {
-    let answer = wait(async { client(body).get_records().shard_iterator("A").send().await }).ok()?;
+    let answer = wait(async { answering(body).get_records().shard_iterator("A").send().await }).ok()?;
     Some(Records {
         records: raws(answer.records)?,
         next_iterator: answer.next_shard_iterator,
@@ -288,7 +309,7 @@ fn event_of_sdk(payload: Vec<u8>) -> Option<Event> {
         write_message_to(&message, &mut body).unwrap();
     }
     let event = wait(async {
-        let mut subscription = client(body).subscribe_to_shard().consumer_arn("arn").shard_id("s").send().await.ok()?;
+        let mut subscription = answering(body).subscribe_to_shard().consumer_arn("arn").shard_id("s").send().await.ok()?;
         subscription.event_stream.recv().await.ok()?
     })?;
     let sdk::SubscribeToShardEventStream::SubscribeToShardEvent(event) = event else { return None };

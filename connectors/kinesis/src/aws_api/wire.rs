@@ -155,3 +155,7 @@ impl ClientProtocolInner for CborOfKinesis {
         self.requests.update_endpoint(request, endpoint, bag)
     }
 }
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;
