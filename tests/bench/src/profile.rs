@@ -2,8 +2,8 @@
 //!
 //! Counts do not depend on who else uses the machine, as times do. What the kernel does for the process is not in them.
 
+use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -54,7 +54,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     source.stop()?;
     let records = after - before;
     let dump = folder.path().join("counts.1");
-    print!("{}", table(&annotated(&dump)?, records, arguments)?);
+    let dump = fs::read_to_string(&dump).with_context(|| format!("callgrind wrote no `{}`", dump.display()))?;
+    print!("{}", table(&dump, records, arguments)?);
     Ok(())
 }
 
@@ -65,34 +66,42 @@ fn control(source: &Source<'_>, what: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn annotated(dump: &Path) -> anyhow::Result<String> {
-    fs::metadata(dump).with_context(|| format!("callgrind wrote no `{}`", dump.display()))?;
-    let done = Command::new("callgrind_annotate")
-        .args(["--threshold=100", "--auto=no"])
-        .arg(dump)
-        .output()
-        .context("cannot run `callgrind_annotate`")?;
-    ensure!(done.status.success(), "`callgrind_annotate` failed: {}", String::from_utf8_lossy(&done.stderr).trim());
-    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
-}
-
-/// The functions that cost most, each once, per record.
-fn table(annotated: &str, records: f64, arguments: &Arguments) -> anyhow::Result<String> {
-    let mut functions: Vec<(String, f64)> = Vec::new();
-    let mut total = 0.0;
-    for line in annotated.lines() {
-        let Some((count, rest)) = counted(line) else { continue };
-        if rest.contains("PROGRAM TOTALS") {
-            total = count;
-            continue;
-        }
-        let name = function(rest);
-        match functions.iter_mut().find(|(known, _)| known == name) {
-            Some((_, sum)) => *sum += count,
-            None => functions.push((name.to_owned(), count)),
+/// What each function cost by itself, without those it called, in callgrind's own form: `fn=(number) name`, then lines of place and
+/// cost. (The tool that prints it counts calls that were under way when counting began as cost of their callers.)
+fn own_costs(dump: &str) -> HashMap<&str, f64> {
+    let mut names = HashMap::new();
+    let mut costs = HashMap::new();
+    let (mut current, mut is_call) = ("", false);
+    for line in dump.lines() {
+        if let Some((number, name)) = ["fn=", "cfn="].iter().find_map(|kind| line.strip_prefix(kind)).and_then(named) {
+            let name = if name.is_empty() { names.get(number).copied().unwrap_or(number) } else { name };
+            names.insert(number, name);
+            if line.starts_with("fn=") {
+                current = name.strip_suffix("'2").unwrap_or(name);
+            }
+        } else if line.starts_with("calls=") {
+            is_call = true;
+        } else if line.starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first)) {
+            let cost = line.split_whitespace().nth(1).and_then(|cost| cost.parse::<f64>().ok()).unwrap_or_default();
+            if !std::mem::take(&mut is_call) {
+                *costs.entry(current).or_default() += cost;
+            }
         }
     }
-    ensure!(total > 0.0 && !functions.is_empty(), "callgrind counted nothing");
+    costs
+}
+
+/// The number and the name of `(number) name`; the name is there once.
+fn named(text: &str) -> Option<(&str, &str)> {
+    let (number, name) = text.strip_prefix('(')?.split_once(')')?;
+    Some((number, name.trim()))
+}
+
+/// The functions that cost most, per record.
+fn table(dump: &str, records: f64, arguments: &Arguments) -> anyhow::Result<String> {
+    let mut functions: Vec<(&str, f64)> = own_costs(dump).into_iter().collect();
+    let total: f64 = functions.iter().map(|(_, cost)| cost).sum();
+    ensure!(total > 0.0, "callgrind counted nothing");
     functions.sort_by(|(_, one), (_, other)| other.total_cmp(one));
     let mut text = format!(
         "null/{}/{}: {:.0} instructions a record, over {records} records of {} bytes\n\n{:>8}  {:>6}  function\n",
@@ -103,26 +112,10 @@ fn table(annotated: &str, records: f64, arguments: &Arguments) -> anyhow::Result
         "each",
         "share"
     );
-    for (name, count) in functions.iter().take(arguments.top) {
-        text += &format!("{:>8.1}  {:>5.1}%  {name}\n", count / records, count / total * 100.0);
+    for (name, cost) in functions.iter().take(arguments.top) {
+        text += &format!("{:>8.1}  {:>5.1}%  {name}\n", cost / records, cost / total * 100.0);
     }
     Ok(text)
-}
-
-/// The count at the beginning of a line, and what is behind it.
-fn counted(line: &str) -> Option<(f64, &str)> {
-    let (count, rest) = line.trim_start().split_once(' ')?;
-    let digits = count.replace(',', "");
-    (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?.map(|count| (count, rest))
-}
-
-/// The function of `(12.3%)  file:function [object]`.
-fn function(rest: &str) -> &str {
-    let rest = rest.split_once(')').map_or(rest, |(_, rest)| rest).trim();
-    let rest = rest.rsplit_once(" [").map_or(rest, |(name, _)| name);
-    // A path has single colons only behind it.
-    let name = rest.split_once(':').map_or(rest, |(_, name)| name);
-    name.strip_suffix("'2").unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -131,16 +124,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_of_a_function_are_added_up_and_divided_by_the_records() {
-        let annotated = "Events shown: Ir\n\n3,000 (100.0%)  PROGRAM TOTALS\n\n\
-            1,200 (40.0%)  /src/decode.rs:crate::decode::<impl Read>::body [/bin/bench]\n\
-              800 (26.7%)  ???:memcpy [/lib/libc.so]\n  300 (10.0%)  /src/other.rs:crate::decode::<impl Read>::body [/bin/bench]\n";
+    fn a_functions_own_cost_is_added_up_and_divided_by_the_records() {
+        let dump = "events: Ir\n\nfl=(1) a.rs\nfn=(1) read\n10 1000\n+2 200\ncfn=(2) copy\ncalls=3 20\n11 800\n\n\
+            fn=(2)\n20 800\n\nfn=(3) read'2\n* 300\ntotals: 2300\n";
         let arguments = Arguments { retrieval: Retrieval::Polling, shards: 1, records: 10, top: 2 };
-        let text = table(annotated, 10.0, &arguments).unwrap();
-        let lines: Vec<&str> = text.lines().collect();
-        assert!(lines[0].starts_with("null/polling/1: 300 instructions a record"), "{text}");
-        assert_eq!(lines[3].split_whitespace().collect::<Vec<_>>(), ["150.0", "50.0%", "crate::decode::<impl", "Read>::body"]);
-        assert_eq!(lines[4].split_whitespace().collect::<Vec<_>>(), ["80.0", "26.7%", "memcpy"]);
+        let text = table(dump, 10.0, &arguments).unwrap();
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert!(text.starts_with("null/polling/1: 230 instructions a record"), "{text}");
+        assert_eq!((&lines[3][..], &lines[4][..]), (&["150.0", "65.2%", "read"][..], &["80.0", "34.8%", "copy"][..]));
         assert!(table("nothing", 1.0, &arguments).is_err());
     }
 }

@@ -38,7 +38,7 @@ pub(super) struct Reading {
 enum Form {
     Unknown,
     Json(Vec<u8>),
-    Cbor(cbor::Reading),
+    Cbor(Box<cbor::Reading>),
 }
 
 impl Reading {
@@ -52,7 +52,7 @@ impl Reading {
         if let Form::Unknown = self.form {
             self.form = match wire::is_json(piece) {
                 true => Form::Json(Vec::with_capacity(self.length.unwrap_or_default())),
-                false => Form::Cbor(cbor::Reading::new(self.length.unwrap_or(usize::MAX))),
+                false => Form::Cbor(Box::new(cbor::Reading::new(self.length.unwrap_or(usize::MAX)))),
             };
         }
         match &mut self.form {
