@@ -297,11 +297,11 @@ impl Exact {
                 door.last = door.last.max(through);
                 door.found = through.map(|through| Found { numbers: read.found, through });
             }
-            Ok(_) => lane.refusal = Some(gone(&lineage, &topic)),
+            Ok(_) => lane.refusal = Some(gone(&lineage, &topic, refused)),
             Err(error) if accept => {
                 warn!(producer = %lineage.name(), %topic, %error, "the topic cannot be read back: records may be published twice, as `acceptDuplicates` allows");
             }
-            Err(error) => lane.refusal = Some(unreadable(&lineage, &topic, &error)),
+            Err(error) => lane.refusal = Some(unreadable(&lineage, &topic, refused, &error)),
         }
         self.admit(machine, now, number, partition, which);
         self.advance(machine, now, number, partition);
@@ -555,25 +555,28 @@ fn is_quiet(machine: &Machine, producer: ProducerId) -> bool {
     accepted == resolved
 }
 
-fn gone(lineage: &Lineage, topic: &TopicName) -> Error {
+/// Why the broker's word alone does not tell what is stored.
+fn reason(lineage: &Lineage, topic: &TopicName, refused: Option<u64>) -> String {
+    match refused {
+        Some(number) => format!("`{topic}` has refused number {number} of producer `{}`, which it may have stored before", lineage.name()),
+        None => format!("the broker has forgotten the numbers of producer `{}` on `{topic}`", lineage.name()),
+    }
+}
+
+fn gone(lineage: &Lineage, topic: &TopicName, refused: Option<u64>) -> Error {
+    let reason = reason(lineage, topic, refused);
     Error::new(
         ErrorKind::Data,
-        format!(
-            "nobody can know whether it is stored: the broker has forgotten the numbers of producer `{}` on `{topic}`, and a part of the topic that has to be read back is gone",
-            lineage.name()
-        ),
+        format!("nobody can know whether it is stored: {reason}, and a part of the topic that has to be read back is gone"),
     )
     .with_hint("set `acceptDuplicates` to true to go on, which may publish records twice; keep acknowledged messages longer (`pulsar-admin namespaces set-retention`) so that it does not happen again")
 }
 
-fn unreadable(lineage: &Lineage, topic: &TopicName, error: &Error) -> Error {
+fn unreadable(lineage: &Lineage, topic: &TopicName, refused: Option<u64>, error: &Error) -> Error {
+    let reason = reason(lineage, topic, refused);
     Error::new(
         ErrorKind::Data,
-        format!(
-            "nobody can know whether it is stored: the broker has forgotten the numbers of producer `{}`, and `{topic}` cannot be read back: {}",
-            lineage.name(),
-            error.message()
-        ),
+        format!("nobody can know whether it is stored: {reason}, and the topic cannot be read back: {}", error.message()),
     )
     .with_hint("grant the role `consume` on the topic, or set `acceptDuplicates` to true to go on, which may publish records twice")
 }
