@@ -132,9 +132,10 @@ fn keys(folder: &Path, kind: &str) -> (PathBuf, PathBuf) {
     let made = match kind {
         "rsa" => Command::new("openssl").args(["genrsa", "-traditional", "-out"]).arg(&private).arg("2048").output(),
         // As Pulsar's documentation makes it: with the curve's parameters spelt out.
-        "ec-explicit" => {
-            Command::new("openssl").args(["ecparam", "-name", "secp521r1", "-genkey", "-param_enc", "explicit", "-out"]).arg(&private).output()
-        }
+        "ec-explicit" => Command::new("openssl")
+            .args(["ecparam", "-name", "secp521r1", "-genkey", "-param_enc", "explicit", "-out"])
+            .arg(&private)
+            .output(),
         _ => Command::new("openssl").args(["ecparam", "-name", "prime256v1", "-genkey", "-out"]).arg(&private).output(),
     };
     assert!(made.expect("`openssl` can be run").status.success());
@@ -187,7 +188,9 @@ async fn schemas() {
     // An order "a" of 7 cents, in Avro's binary form and in JSON.
     let avro: &[u8] = &[2, b'a', 14];
     let told = r#"{"id": "a", "cents": 7}"#;
-    for (kind, payload, expected) in [("avro", avro, told), ("json", told.as_bytes(), r#"{"id":"a","cents":7}"#), ("string", b"text", "text")] {
+    for (kind, payload, expected) in
+        [("avro", avro, told), ("json", told.as_bytes(), r#"{"id":"a","cents":7}"#), ("string", b"text", "text")]
+    {
         let records = (0..20).map(|number| NewRecord::new(format!("k{number}"), payload.to_vec())).collect();
         let mut tops = vec![("schemaType", json!(kind))];
         if kind != "string" {
