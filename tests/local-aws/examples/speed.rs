@@ -67,6 +67,7 @@ fn fill(local: &LocalAws) -> anyhow::Result<()> {
             records_per_answer: 500,
             bytes: BYTES,
             total,
+            records_per_second: None,
         })?;
         Ok(())
     })

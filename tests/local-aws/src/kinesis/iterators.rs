@@ -57,7 +57,7 @@ impl Kinesis {
             return Err(self.no_stream(stream));
         }
         let retention = found.retention;
-        let canned = found.canned.as_ref().map(|canned| canned.records_of_shard());
+        let canned = found.canned.as_ref().map(|canned| canned.arrived(shard, now));
         let name = found.name.clone();
         let source = found.shard_mut(shard, now)?;
         let trimmed = source.trim(retention, now) as u64;
@@ -138,8 +138,8 @@ fn place_of(stream: &str, shard: &Shard, text: &str, len: u64) -> Result<u64, Ki
 }
 
 impl Stream {
-    /// How many records a shard holds, made-up ones included.
-    pub(super) fn len_of(&self, shard: &Shard) -> u64 {
-        self.canned.as_ref().map_or(shard.records.len() as u64, super::canned::Canned::records_of_shard)
+    /// How many records a shard holds, made-up ones included that have arrived.
+    pub(super) fn len_of(&self, shard: &Shard, now: Millis) -> u64 {
+        self.canned.as_ref().map_or(shard.records.len() as u64, |canned| canned.arrived(shard.id, now))
     }
 }

@@ -23,7 +23,7 @@ mod subscriptions;
 
 use std::collections::{BTreeMap, HashMap};
 
-pub use canned::{CannedBatch, CannedSpec, EncodedTemplate, Template};
+pub use canned::{CannedBatch, CannedSpec, EncodedTemplate, STAMP, Template};
 pub use consumers::{Consumer, ConsumerName, ConsumerStatus};
 pub use error::{ErrorKind, KinesisError};
 pub use hash_key::{HashRange, even_start, hash_of};

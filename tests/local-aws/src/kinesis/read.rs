@@ -142,10 +142,10 @@ impl Stream {
     /// Records of a shard from `position` on, at least one if there is any.
     pub(super) fn page(&self, id: ShardId, position: u64, most: usize, most_bytes: usize, now: Millis) -> Page {
         let shard = &self.shards[index_of(id)];
-        let len = self.len_of(shard);
+        let len = self.len_of(shard, now);
         let (records, bytes, behind) = match &self.canned {
             Some(canned) => {
-                let batch = canned.batch(shard, position, most);
+                let batch = canned.batch(shard, position, most, now);
                 let bytes = batch.as_ref().map_or(0, CannedBatch::payload_bytes);
                 let records = batch.map_or_else(|| RecordBatch::Stored(Vec::new()), RecordBatch::Canned);
                 (records, bytes, now - canned.created_at())

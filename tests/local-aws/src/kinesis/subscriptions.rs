@@ -173,9 +173,10 @@ impl Kinesis {
         subscription.position = subscription.position.max(shard.trim(retention, now) as u64);
         let shard = &stream.shards[index_of(subscription.shard)];
         let empty_at = (subscription.last_event_at + self.settings.empty_event_ms).min(subscription.ends_at);
-        let idle = stream.len_of(shard) <= subscription.position && shard.is_open();
+        let idle = stream.len_of(shard, now) <= subscription.position && shard.is_open();
         if idle && now < empty_at {
-            return SubscriptionStep::WaitUntil(empty_at);
+            let next = stream.canned.as_ref().map_or(empty_at, |canned| canned.arrives_at(shard.id, subscription.position));
+            return SubscriptionStep::WaitUntil(next.clamp(now + 1, empty_at));
         }
         let limited = self.settings.limits.fan_out && stream.canned.is_none();
         if limited && !subscription.bucket.admits(1.0, now) {

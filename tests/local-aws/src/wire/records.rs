@@ -3,10 +3,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::value::Format;
 use crate::clock::Millis;
-use crate::kinesis::{CannedBatch, EncodedTemplate, RecordBatch};
+use crate::kinesis::{CannedBatch, EncodedTemplate, RecordBatch, STAMP};
 
 /// Appends the list of records in `format`.
 pub(crate) fn write_records(format: Format, batch: &RecordBatch, out: &mut Vec<u8>) {
@@ -67,27 +68,48 @@ fn write_canned(format: Format, batch: &CannedBatch, out: &mut Vec<u8>) {
     for (index, at) in encoded.numbers_at.iter().take(batch.count).enumerate() {
         out[start + at..start + at + 56].copy_from_slice(batch.number(index).as_bytes());
     }
+    if template.stamped {
+        let mut bytes = [0; STAMP / 3 * 4];
+        let size = stamp(format, &mut bytes);
+        for at in encoded.payloads_at.iter().take(batch.count) {
+            out[start + at..start + at + size].copy_from_slice(&bytes[..size]);
+        }
+    }
+}
+
+/// Writes the time of now as it stands at the front of a payload in this format; says how long that is.
+fn stamp(format: Format, out: &mut [u8; STAMP / 3 * 4]) -> usize {
+    let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros());
+    let text = format!("{micros:016}..");
+    match format {
+        Format::Json => STANDARD.encode_slice(&text, out).expect("a stamp has room, and needs no padding"),
+        Format::Cbor => {
+            out[..STAMP].copy_from_slice(&text.as_bytes()[..STAMP]);
+            STAMP
+        }
+    }
 }
 
 fn encode_template(format: Format, template: &crate::kinesis::Template) -> EncodedTemplate {
-    let mut encoded = EncodedTemplate { bytes: Vec::new(), numbers_at: Vec::new(), ends_at: Vec::new() };
+    let mut encoded = EncodedTemplate { bytes: Vec::new(), numbers_at: Vec::new(), payloads_at: Vec::new(), ends_at: Vec::new() };
     let hole = [b'0'; 56];
     for (payload, key) in template.payloads.iter().zip(&template.partition_keys) {
         if format == Format::Json && !encoded.bytes.is_empty() {
             encoded.bytes.push(b',');
         }
-        let at = match format {
+        let (number, payload) = match format {
             Format::Json => json_record(&hole, payload, key, template.arrived_at, false, &mut encoded.bytes),
             Format::Cbor => cbor_record(&hole, payload, key, template.arrived_at, false, &mut encoded.bytes),
         };
-        encoded.numbers_at.push(at);
+        encoded.numbers_at.push(number);
+        encoded.payloads_at.push(payload);
         encoded.ends_at.push(encoded.bytes.len());
     }
     encoded
 }
 
-/// Writes one record and returns where its number stands in `out`.
-fn json_record(number: &[u8; 56], data: &[u8], key: &str, arrived_at: Millis, encrypted: bool, out: &mut Vec<u8>) -> usize {
+/// Writes one record and returns where its number and its payload stand in `out`.
+fn json_record(number: &[u8; 56], data: &[u8], key: &str, arrived_at: Millis, encrypted: bool, out: &mut Vec<u8>) -> (usize, usize) {
     out.extend_from_slice(b"{\"SequenceNumber\":\"");
     let at = out.len();
     out.extend_from_slice(number);
@@ -103,10 +125,10 @@ fn json_record(number: &[u8; 56], data: &[u8], key: &str, arrived_at: Millis, en
         out.extend_from_slice(b",\"EncryptionType\":\"KMS\"");
     }
     out.push(b'}');
-    at
+    (at, start)
 }
 
-fn cbor_record(number: &[u8; 56], data: &[u8], key: &str, arrived_at: Millis, encrypted: bool, out: &mut Vec<u8>) -> usize {
+fn cbor_record(number: &[u8; 56], data: &[u8], key: &str, arrived_at: Millis, encrypted: bool, out: &mut Vec<u8>) -> (usize, usize) {
     cbor_head(5, 4 + u64::from(encrypted), out);
     cbor_text("SequenceNumber", out);
     cbor_head(3, 56, out);
@@ -117,6 +139,7 @@ fn cbor_record(number: &[u8; 56], data: &[u8], key: &str, arrived_at: Millis, en
     cbor_head(0, arrived_at.unsigned_abs(), out);
     cbor_text("Data", out);
     cbor_head(2, data.len() as u64, out);
+    let start = out.len();
     out.extend_from_slice(data);
     cbor_text("PartitionKey", out);
     cbor_text(key, out);
@@ -124,7 +147,7 @@ fn cbor_record(number: &[u8; 56], data: &[u8], key: &str, arrived_at: Millis, en
         cbor_text("EncryptionType", out);
         cbor_text("KMS", out);
     }
-    at
+    (at, start)
 }
 
 /// Milliseconds as decimal seconds.

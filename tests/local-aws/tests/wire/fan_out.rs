@@ -2,7 +2,9 @@
 
 use aws_sdk_kinesis::types::{ShardIteratorType, StartingPosition, SubscribeToShardEvent, SubscribeToShardEventStream};
 use bytes::Bytes;
+use local_aws::kinesis::CannedSpec;
 use local_aws::{Clock, LocalAws, NewRecord, Options};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::support::{kinesis, start};
 
@@ -150,5 +152,40 @@ async fn a_reshard_that_takes_time_is_pushed_when_it_happens() {
         event = next(&mut subscription).await.unwrap();
     }
     assert_eq!(event.child_shards.unwrap().len(), 2);
+    local.shutdown().await;
+}
+
+fn micros() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()
+}
+
+#[tokio::test]
+async fn payloads_that_come_at_a_pace_say_when_they_were_handed_on() {
+    let before = micros();
+    let local = start().await;
+    let client = kinesis(&local);
+    let spec = CannedSpec {
+        stream: "paced".to_owned(),
+        shards: 1,
+        records_per_answer: 3,
+        bytes: 40,
+        total: None,
+        records_per_second: Some(1_000),
+    };
+    local.kinesis(|kinesis| kinesis.create_canned_stream(&spec)).unwrap();
+    let consumer = register(&client, "paced", "app").await;
+    let mut subscription = subscribe(&client, &consumer, "shardId-000000000000", ShardIteratorType::TrimHorizon).await;
+    let mut last = before;
+    for _ in 0..3 {
+        let event = next(&mut subscription).await.unwrap();
+        assert_eq!(event.records.len(), 3);
+        for record in &event.records {
+            let payload = std::str::from_utf8(record.data.as_ref()).unwrap();
+            let stamp: u128 = payload[..16].parse().unwrap();
+            assert!(last <= stamp && stamp <= micros(), "{payload}");
+            assert_eq!((payload.len(), &payload[16..18]), (40, ".."));
+            last = stamp;
+        }
+    }
     local.shutdown().await;
 }

@@ -116,7 +116,7 @@ fn records_carry_the_encryption_of_their_time() {
 #[test]
 fn a_canned_stream_counts_up_to_its_total() {
     let (mut kinesis, _) = machine(unlimited());
-    let spec = CannedSpec { stream: "s".to_owned(), shards: 2, records_per_answer: 30, bytes: 100, total: Some(100) };
+    let spec = CannedSpec { stream: "s".to_owned(), shards: 2, records_per_answer: 30, bytes: 100, total: Some(100), records_per_second: None };
     kinesis.create_canned_stream(&spec).unwrap();
     let mut token = iterator(&mut kinesis, 1, StartingPosition::TrimHorizon);
     let mut numbers = Vec::new();
@@ -132,6 +132,23 @@ fn a_canned_stream_counts_up_to_its_total() {
     let after = StartingPosition::AfterSequenceNumber(numbers[44].to_string());
     assert_eq!(first_len_of(&mut kinesis, 1, after), 5);
     assert_eq!(kinesis.put_record("s", record("k", 1)).unwrap_err().kind, ErrorKind::ResourceInUse);
+}
+
+#[test]
+fn a_canned_stream_with_a_pace_brings_whole_answers_shard_by_shard() {
+    let (mut kinesis, clock) = machine(unlimited());
+    // Of each shard 10 records every 40 ms, of the second one 20 ms later.
+    let spec = CannedSpec { stream: "s".to_owned(), shards: 2, records_per_answer: 10, bytes: 4, total: None, records_per_second: Some(500) };
+    kinesis.create_canned_stream(&spec).unwrap();
+    let mut arrived = Vec::new();
+    for _ in 0..10 {
+        let len = |kinesis: &mut Kinesis, shard| first_len_of(kinesis, shard, StartingPosition::TrimHorizon);
+        // An answer never holds more than one run of the made-up records.
+        arrived.push((len(&mut kinesis, 0), len(&mut kinesis, 1)));
+        clock.advance(10).unwrap();
+    }
+    let (none, first, both) = ((0, 0), (10, 0), (10, 10));
+    assert_eq!(arrived, [none, none, none, none, first, first, both, both, both, both]);
 }
 
 fn first_len_of(kinesis: &mut Kinesis, shard: u64, start: StartingPosition) -> usize {
