@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use crate::figures::{Figures, Flow};
+use crate::latency::{self, Rate, SHARDS};
 use crate::load::{Content, Load, Retrieval};
 use crate::process::{cpu_seconds, memory};
+use crate::producer::{self, Client, Layout, Target};
 use crate::programs::Programs;
-use crate::source::{Sink, Source};
+use crate::scripted::Scripted;
+use crate::source::{Destination, Sink, Source};
 use crate::{drain, idle};
 
 /// How long things are watched.
@@ -23,6 +26,8 @@ pub(crate) struct Pace {
     pub(crate) idle: Duration,
     /// How long the broker is warmed up before the first cell.
     pub(crate) warm_up: Duration,
+    /// From the first message of Java's producer to the window: its compiler comes to rest.
+    pub(crate) java: Duration,
 }
 
 impl Pace {
@@ -31,12 +36,14 @@ impl Pace {
         window: Duration::from_secs(10),
         idle: Duration::from_secs(20),
         warm_up: Duration::from_secs(15),
+        java: Duration::from_secs(10),
     };
     pub(crate) const QUICK: Self = Self {
         settle: Duration::from_secs(1),
         window: Duration::from_secs(3),
         idle: Duration::from_secs(5),
         warm_up: Duration::from_secs(3),
+        java: Duration::from_secs(5),
     };
 }
 
@@ -49,6 +56,10 @@ pub(crate) enum Cell {
     Flow(Sink, Retrieval, u32),
     /// The source on a stream in which nothing happens.
     Idle(Retrieval, u32),
+    /// A producer without a source.
+    Producer(Target, Layout, Client),
+    /// What the source adds at a steady pace.
+    Latency(Rate),
 }
 
 impl Cell {
@@ -56,12 +67,20 @@ impl Cell {
     pub(crate) fn all() -> Vec<Self> {
         let both = [Retrieval::FanOut, Retrieval::Polling];
         let mut cells: Vec<Self> = both.iter().map(|retrieval| Self::Load(*retrieval, 4)).collect();
+        cells.push(Self::Flow(Sink::Scripted, Retrieval::FanOut, SHARDS));
         for sink in [Sink::Null, Sink::Broker] {
             for retrieval in both {
                 cells.extend([1, 4, 16].map(|shards| Self::Flow(sink, retrieval, shards)));
             }
         }
         cells.extend(both.map(|retrieval| Self::Idle(retrieval, 4)));
+        cells.extend(Rate::ALL.map(Self::Latency));
+        // The clients of a row take turns: what is compared is measured within the same minute.
+        for target in [Target::Scripted, Target::Broker] {
+            for layout in Layout::ALL {
+                cells.extend(Client::ALL.map(|client| Self::Producer(target, layout, client)));
+            }
+        }
         cells
     }
 
@@ -71,6 +90,8 @@ impl Cell {
             Self::Load(retrieval, shards) => format!("load/{}/{shards}", retrieval.name()),
             Self::Flow(sink, retrieval, shards) => format!("{}/{}/{shards}", sink.name(), retrieval.name()),
             Self::Idle(retrieval, shards) => format!("idle/{}/{shards}", retrieval.name()),
+            Self::Producer(target, layout, client) => format!("producer/{}/{}/{}", target.name(), layout.name(), client.name()),
+            Self::Latency(rate) => format!("latency/{}", rate.name()),
         }
     }
 
@@ -82,7 +103,7 @@ impl Cell {
     }
 
     pub(crate) fn needs_broker(&self) -> bool {
-        matches!(self, Self::Flow(Sink::Broker, ..) | Self::Idle(..))
+        matches!(self, Self::Flow(Sink::Broker, ..) | Self::Idle(..) | Self::Producer(Target::Broker, ..))
     }
 
     /// Measures it and adds the figures.
@@ -91,6 +112,8 @@ impl Cell {
             Self::Load(retrieval, shards) => figures.load.push(drain::measure(programs, pace, retrieval, shards)?),
             Self::Flow(sink, retrieval, shards) => figures.flow.push(flow(programs, pace, sink, retrieval, shards)?),
             Self::Idle(retrieval, shards) => figures.idle.push(idle::measure(programs, pace, retrieval, shards)?),
+            Self::Producer(target, layout, client) => figures.producer.push(producer::measure(programs, pace, target, layout, client)?),
+            Self::Latency(rate) => figures.latency.push(latency::measure(programs, pace, rate, figures)?),
         }
         Ok(())
     }
@@ -113,8 +136,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn take(programs: &Programs, sink: Sink, source: &Source<'_>, load: &Load) -> anyhow::Result<Self> {
-        let broker = programs.broker.as_ref().filter(|_| sink == Sink::Broker).and_then(|broker| broker.pid);
+    fn take(broker: Option<u32>, source: &Source<'_>, load: &Load) -> anyhow::Result<Self> {
         // The page first: what rendering it costs is then outside of the window at its end, and inside at its beginning.
         let records = source.written()?;
         Ok(Self {
@@ -127,15 +149,26 @@ impl Reading {
     }
 }
 
-fn flow(programs: &Programs, pace: Pace, sink: Sink, retrieval: Retrieval, shards: u32) -> anyhow::Result<Flow> {
+pub(crate) fn flow(programs: &Programs, pace: Pace, sink: Sink, retrieval: Retrieval, shards: u32) -> anyhow::Result<Flow> {
     let folder = tempfile::tempdir().context("no folder for the run's files can be made")?;
     let load = Load::start(programs, folder.path(), Content::Endless(retrieval), shards)?;
-    let mut source = Source::start(programs, folder.path(), &load, sink, retrieval)?;
+    let scripted = (sink == Sink::Scripted).then(|| Scripted::start(programs, folder.path(), false)).transpose()?;
+    let to = match &scripted {
+        Some(scripted) => Destination::Scripted(scripted),
+        None if sink == Sink::Broker => Destination::Broker(programs.broker()?),
+        None => Destination::Null,
+    };
+    let broker = match to {
+        Destination::Null => None,
+        Destination::Broker(broker) => broker.pid,
+        Destination::Scripted(scripted) => Some(scripted.id()),
+    };
+    let mut source = Source::start(programs, folder.path(), &load, to, retrieval)?;
     let first_record = source.first_record()?;
     sleep(pace.settle);
-    let before = Reading::take(programs, sink, &source, &load)?;
+    let before = Reading::take(broker, &source, &load)?;
     sleep(pace.window);
-    let after = Reading::take(programs, sink, &source, &load)?;
+    let after = Reading::take(broker, &source, &load)?;
     let memory = memory(source.id())?;
     let ended = source.stop()?;
     let records = after.records - before.records;
@@ -168,7 +201,8 @@ mod tests {
         };
         assert_eq!(wanted(&["null/1"]), ["null/fan-out/1", "null/polling/1"]);
         assert_eq!(wanted(&["broker/fan-out/16", "idle/polling"]), ["broker/fan-out/16", "idle/polling/4"]);
-        assert_eq!(wanted(&[]).len(), 16);
+        assert_eq!(wanted(&["producer/crate/lz4"]), ["producer/scripted/lz4/crate", "producer/broker/lz4/crate"]);
+        assert_eq!(wanted(&[]).len(), 37);
         assert!(wanted(&["nul"]).is_empty());
     }
 }

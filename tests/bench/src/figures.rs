@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cell::Pace;
+use crate::latency::Rate;
 use crate::load::{BYTES, KEYS, Retrieval};
 use crate::machine::Machine;
+use crate::producer::{Client, Layout, Target};
 use crate::programs::Programs;
 use crate::source::Sink;
 
@@ -24,6 +26,10 @@ pub(crate) struct Figures {
     pub(crate) load: Vec<LoadSource>,
     pub(crate) flow: Vec<Flow>,
     pub(crate) idle: Vec<Idle>,
+    #[serde(default)]
+    pub(crate) producer: Vec<Produced>,
+    #[serde(default)]
+    pub(crate) latency: Vec<Latency>,
     pub(crate) goals: Vec<Goal>,
 }
 
@@ -81,6 +87,38 @@ pub(crate) struct Idle {
     pub(crate) exit_code: Option<i32>,
 }
 
+/// A producer alone, publishing as fast as it may.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Produced {
+    pub(crate) target: Target,
+    pub(crate) layout: Layout,
+    pub(crate) client: Client,
+    /// Counted by the broker.
+    pub(crate) messages_per_s: f64,
+    /// The client's own process.
+    pub(crate) cpu_us_per_message: f64,
+    pub(crate) broker_cpu_us_per_message: Option<f64>,
+}
+
+/// From an event of a subscription to the entry in the scripted broker's hands, records coming at a steady pace.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Latency {
+    pub(crate) pace: Rate,
+    pub(crate) shards: u32,
+    /// In an event.
+    pub(crate) per_event: usize,
+    /// What was asked for.
+    pub(crate) offered_per_s: u64,
+    /// What came.
+    pub(crate) records_per_s: f64,
+    pub(crate) records_per_entry: f64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+    pub(crate) most_ms: f64,
+    /// The source's own process.
+    pub(crate) cpu_s_per_million: f64,
+}
+
 /// A goal, what was found, and whether that reaches it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Goal {
@@ -94,7 +132,20 @@ pub(crate) struct Goal {
     pub(crate) reached: bool,
 }
 
+impl Produced {
+    /// Of its cell.
+    pub(crate) fn name(&self) -> String {
+        format!("producer/{}/{}/{}", self.target.name(), self.layout.name(), self.client.name())
+    }
+}
+
 impl Figures {
+    /// What our own producer did in the same place as another one.
+    pub(crate) fn ours_beside(&self, other: &Produced) -> Option<&Produced> {
+        let beside = |ours: &&Produced| ours.client == Client::Ours && ours.target == other.target && ours.layout == other.layout;
+        self.producer.iter().find(beside)
+    }
+
     /// A run that begins.
     pub(crate) fn begin(command: String, programs: &Programs, pace: Pace) -> Self {
         Self {
@@ -112,6 +163,8 @@ impl Figures {
             load: Vec::new(),
             flow: Vec::new(),
             idle: Vec::new(),
+            producer: Vec::new(),
+            latency: Vec::new(),
             goals: Vec::new(),
         }
     }
@@ -136,6 +189,14 @@ pub(crate) mod tests {
             stop_ms: 45.4,
             exit_code: Some(0),
         };
+        let produced = |client: Client, cpu_us_per_message: f64| Produced {
+            target: Target::Scripted,
+            layout: Layout::Lz4,
+            client,
+            messages_per_s: 1e6 / cpu_us_per_message,
+            cpu_us_per_message,
+            broker_cpu_us_per_message: Some(0.1),
+        };
         Figures {
             command: "bench".to_owned(),
             machine: Machine::default(),
@@ -154,6 +215,19 @@ pub(crate) mod tests {
                 cpu_ms_per_s: 1.5,
                 stop_ms: 12.0,
                 exit_code: Some(0),
+            }],
+            producer: vec![produced(Client::Ours, 1.0), produced(Client::Crate, 2.0)],
+            latency: vec![Latency {
+                pace: Rate::Half,
+                shards: 4,
+                per_event: 100,
+                offered_per_s: 50_000,
+                records_per_s: 49_990.0,
+                records_per_entry: 30.0,
+                p50_ms: 0.8,
+                p99_ms: 2.5,
+                most_ms: 7.0,
+                cpu_s_per_million: 3.0,
             }],
             goals: Vec::new(),
         }

@@ -9,13 +9,13 @@ use crate::figures::Idle;
 use crate::load::{Content, Load, Retrieval};
 use crate::process::{cpu_seconds, memory};
 use crate::programs::Programs;
-use crate::source::{Sink, Source};
+use crate::source::{Destination, Source};
 
 /// Measures it.
 pub(crate) fn measure(programs: &Programs, pace: Pace, retrieval: Retrieval, shards: u32) -> anyhow::Result<Idle> {
     let folder = tempfile::tempdir().context("no folder for the run's files can be made")?;
     let load = Load::start(programs, folder.path(), Content::Empty, shards)?;
-    let mut source = Source::start(programs, folder.path(), &load, Sink::Broker, retrieval)?;
+    let mut source = Source::start(programs, folder.path(), &load, Destination::Broker(programs.broker()?), retrieval)?;
     source.shows("pulsar_connect_partitions_held", f64::from(shards), "lease of each shard")?;
     let cpu_before = cpu_seconds(source.id())?;
     sleep(pace.idle);

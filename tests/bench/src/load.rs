@@ -54,6 +54,8 @@ impl Retrieval {
 pub(crate) enum Content {
     /// Records without end, made up.
     Endless(Retrieval),
+    /// Records at a steady pace, so many a second and so many in an event, each with a stamp.
+    Paced { records_per_s: u64, per_event: usize },
     /// Nothing.
     Empty,
 }
@@ -80,10 +82,16 @@ impl Load {
             // The line may be half written.
             output.contains("\n  kinesis").then(|| address.trim().to_owned())
         })?;
-        if let Content::Endless(retrieval) = content {
-            let canned = json!({ "canned": {
-                "stream": STREAM, "shards": shards, "recordsPerAnswer": retrieval.records_per_answer(), "bytes": BYTES,
-            }});
+        let canned = match content {
+            Content::Endless(retrieval) => Some(json!({ "recordsPerAnswer": retrieval.records_per_answer() })),
+            Content::Paced { records_per_s, per_event } => Some(json!({ "recordsPerAnswer": per_event, "recordsPerSecond": records_per_s })),
+            Content::Empty => None,
+        };
+        if let Some(mut canned) = canned {
+            canned["stream"] = STREAM.into();
+            canned["shards"] = shards.into();
+            canned["bytes"] = BYTES.into();
+            let canned = json!({ "canned": canned });
             http::call("POST", &format!("{url}/_control"), &[], canned.to_string().as_bytes()).context("the canned stream was not made")?;
         }
         Ok(Self { process, url })

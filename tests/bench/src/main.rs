@@ -1,4 +1,5 @@
-//! `bench`: what a record costs, from the stand-in for Kinesis to a publisher that does nothing and to a real broker.
+//! `bench`: what a record costs, from the stand-in for Kinesis to a publisher that does nothing and to a real broker; what the producer
+//! costs beside others; and how long a record stays in the source.
 //!
 //! Every measured program is a process of its own, so that its CPU time and memory are its own, and every cell starts it afresh, as a
 //! new application on a fresh lease table and a fresh topic. The figures are the kernel's and those of the metrics page; nothing is
@@ -10,13 +11,16 @@ mod figures;
 mod goals;
 mod http;
 mod idle;
+mod latency;
 mod load;
 mod machine;
 mod markdown;
 mod null;
 mod process;
+mod producer;
 mod profile;
 mod programs;
+mod scripted;
 mod source;
 mod table;
 
@@ -66,7 +70,7 @@ enum Command {
     Profile(profile::Arguments),
     /// Writes the marked part of a page from the figures of a run before.
     Render {
-        /// The figures.
+        /// The figures, in which the goals are compared anew.
         json: PathBuf,
         /// The page.
         page: PathBuf,
@@ -102,9 +106,18 @@ fn main() -> ExitCode {
 
 fn render(json: &std::path::Path, page: &std::path::Path) -> anyhow::Result<ExitCode> {
     let text = std::fs::read_to_string(json).with_context(|| format!("cannot read `{}`", json.display()))?;
-    let figures: Figures = serde_json::from_str(&text).with_context(|| format!("`{}` holds no figures of this program", json.display()))?;
+    let mut figures: Figures =
+        serde_json::from_str(&text).with_context(|| format!("`{}` holds no figures of this program", json.display()))?;
+    // A goal may have been moved since.
+    figures.goals = goals::compare(&figures);
+    keep(&figures, json)?;
     markdown::write(&figures, page)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn keep(figures: &Figures, file: &std::path::Path) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(figures)? + "\n";
+    std::fs::write(file, text).with_context(|| format!("cannot write `{}`", file.display()))
 }
 
 fn measure(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -127,8 +140,7 @@ fn measure(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     figures.goals = goals::compare(&figures);
     print!("{}", table::text(&figures));
     if let Some(file) = &arguments.json {
-        let text = serde_json::to_string_pretty(&figures)? + "\n";
-        std::fs::write(file, text).with_context(|| format!("cannot write `{}`", file.display()))?;
+        keep(&figures, file)?;
     }
     if let Some(page) = &arguments.markdown {
         markdown::write(&figures, page)?;

@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 
 use crate::load::{Content, Load, Retrieval};
 use crate::programs::Programs;
-use crate::source::{Sink, Source};
+use crate::source::{Destination, Source};
 
 /// Under callgrind everything takes fifty times as long.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let counts = folder.path().join("counts");
     let mut valgrind = Command::new("valgrind");
     valgrind.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", counts.display())).arg(&programs.bench);
-    let mut source = Source::start_as(valgrind, &programs, folder.path(), &load, Sink::Null, arguments.retrieval)?;
+    let mut source = Source::start_as(valgrind, folder.path(), &load, Destination::Null, arguments.retrieval)?;
     let window = f64::from(arguments.records);
     source.shows_within(PATIENCE, WRITTEN, window, "records to warm up with (is `valgrind` installed?)")?;
     // Each count of records is taken just before that of instructions: what passes in between is the same on both sides.

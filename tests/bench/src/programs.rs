@@ -18,6 +18,7 @@ pub(crate) struct Programs {
     pub(crate) bench: PathBuf,
     /// The broker, where a cell needs one.
     pub(crate) broker: Option<Broker>,
+    folder: PathBuf,
 }
 
 /// A broker that runs.
@@ -36,22 +37,32 @@ impl Programs {
         let bench = env::current_exe().context("this program has no path")?;
         let beside = bench.parent().map(Path::to_owned).unwrap_or_default();
         let folder = env::var_os("PULSAR_CONNECT_BIN").map_or(beside, PathBuf::from);
-        let find = |name: &str| {
-            let path = folder.join(name);
-            if !path.is_file() {
-                bail!(
-                    "`{}` is missing: build it with `cargo build --release -p pulsar-connect -p local-aws -p bench --bins`",
-                    path.display()
-                );
-            }
-            Ok(path)
-        };
         Ok(Self {
-            local_aws: find("local-aws")?,
-            pulsar_connect: find("pulsar-connect")?,
+            local_aws: find(&folder, "local-aws")?,
+            pulsar_connect: find(&folder, "pulsar-connect")?,
             bench,
             broker: with_broker.then(Broker::from_environment).transpose()?,
+            folder,
         })
+    }
+
+    /// A program that only some cells need.
+    ///
+    /// # Errors
+    /// When it is not built.
+    pub(crate) fn beside(&self, name: &str) -> anyhow::Result<PathBuf> {
+        find(&self.folder, name)
+    }
+
+    /// Java's producer, of the distribution that the broker runs from.
+    ///
+    /// # Errors
+    /// When no distribution is named.
+    pub(crate) fn pulsar_perf(&self) -> anyhow::Result<PathBuf> {
+        let home = env::var_os("PULSAR_RIG_HOME").filter(|value| !value.is_empty()).context(
+            "`PULSAR_RIG_HOME` names no Pulsar distribution, whose `pulsar-perf` is needed: run by `make bench`, or by `tests/rig/with-servers --bench`, or leave Java out by `--only ours --only crate`",
+        )?;
+        Ok(PathBuf::from(home).join("bin/pulsar-perf"))
     }
 
     /// The broker.
@@ -61,6 +72,17 @@ impl Programs {
     pub(crate) fn broker(&self) -> anyhow::Result<&Broker> {
         self.broker.as_ref().context("no broker is known")
     }
+}
+
+fn find(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let path = folder.join(name);
+    if !path.is_file() {
+        bail!(
+            "`{}` is missing: build it with `cargo build --release -p pulsar-connect -p local-aws -p bench --bins` and `cargo build --release -p bench-crate-pulsar`",
+            path.display()
+        );
+    }
+    Ok(path)
 }
 
 impl Broker {

@@ -12,11 +12,12 @@ use crate::http;
 use crate::load::{Load, Retrieval, STREAM};
 use crate::process::{Ended, Process};
 use crate::programs::{Broker, Programs};
+use crate::scripted::Scripted;
 
 /// How long anything may take before the run is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Where the topics are, as the admin API writes it.
-const NAMESPACE: &str = "persistent/public/default";
+pub(crate) const NAMESPACE: &str = "persistent/public/default";
 
 /// Where the records go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -26,6 +27,8 @@ pub(crate) enum Sink {
     Null,
     /// A real Pulsar broker.
     Broker,
+    /// A broker that only acknowledges.
+    Scripted,
 }
 
 impl Sink {
@@ -33,8 +36,17 @@ impl Sink {
         match self {
             Self::Null => "null",
             Self::Broker => "broker",
+            Self::Scripted => "scripted",
         }
     }
+}
+
+/// Where a source's records go.
+#[derive(Clone, Copy)]
+pub(crate) enum Destination<'a> {
+    Null,
+    Broker(&'a Broker),
+    Scripted(&'a Scripted),
 }
 
 /// A running source.
@@ -46,21 +58,20 @@ pub(crate) struct Source<'a> {
 
 impl<'a> Source<'a> {
     /// Starts it as a new application: its lease table, its fan-out consumer and its topic do not exist.
-    pub(crate) fn start(programs: &'a Programs, folder: &Path, load: &Load, sink: Sink, retrieval: Retrieval) -> anyhow::Result<Self> {
-        let program = match sink {
-            Sink::Null => &programs.bench,
-            Sink::Broker => &programs.pulsar_connect,
+    pub(crate) fn start(programs: &'a Programs, folder: &Path, load: &Load, to: Destination<'a>, retrieval: Retrieval) -> anyhow::Result<Self> {
+        let program = match to {
+            Destination::Null => &programs.bench,
+            Destination::Broker(_) | Destination::Scripted(_) => &programs.pulsar_connect,
         };
-        Self::start_as(Command::new(program), programs, folder, load, sink, retrieval)
+        Self::start_as(Command::new(program), folder, load, to, retrieval)
     }
 
     /// The same by another command, which runs the program it would have been.
     pub(crate) fn start_as(
         mut command: Command,
-        programs: &'a Programs,
         folder: &Path,
         load: &Load,
-        sink: Sink,
+        to: Destination<'a>,
         retrieval: Retrieval,
     ) -> anyhow::Result<Self> {
         let topic = format!("bench-{}-{}", std::process::id(), load.id());
@@ -87,15 +98,18 @@ impl<'a> Source<'a> {
         let file = folder.join("source.json");
         std::fs::write(&file, document.to_string()).with_context(|| format!("cannot write `{}`", file.display()))?;
         let port = free_port()?;
-        let topic = match sink {
-            Sink::Null => {
+        let topic = match to {
+            Destination::Null => {
                 command.arg("null");
                 None
             }
-            Sink::Broker => {
-                let broker = programs.broker()?;
+            Destination::Broker(broker) => {
                 command.args(["sources", "localrun", "--broker-service-url", &broker.service_url]);
                 Some((broker, topic))
+            }
+            Destination::Scripted(scripted) => {
+                command.args(["sources", "localrun", "--broker-service-url", scripted.url()]);
+                None
             }
         };
         command.arg("--source-config-file").arg(&file).args(["--metrics-port-start", &port.to_string()]);
@@ -134,13 +148,19 @@ impl<'a> Source<'a> {
     /// Asks it to end, and removes its topic.
     pub(crate) fn stop(self) -> anyhow::Result<Ended> {
         let ended = self.process.stop(PATIENCE)?;
-        if let Some((Broker { admin_url: Some(admin), .. }, topic)) = &self.topic {
-            let url = format!("{admin}/admin/v2/{NAMESPACE}/{topic}?force=true");
-            if let Err(error) = http::call("DELETE", &url, &[], b"") {
-                eprintln!("bench: the topic `{topic}` stays: {error:#}");
-            }
+        if let Some((broker, topic)) = &self.topic {
+            remove_topic(broker, topic);
         }
         Ok(ended)
+    }
+}
+
+/// Removes a topic and all that is in it; what cannot be removed stays, and is told.
+pub(crate) fn remove_topic(broker: &Broker, topic: &str) {
+    let Some(admin) = &broker.admin_url else { return };
+    let url = format!("{admin}/admin/v2/{NAMESPACE}/{topic}?force=true");
+    if let Err(error) = http::call("DELETE", &url, &[], b"") {
+        eprintln!("bench: the topic `{topic}` stays: {error:#}");
     }
 }
 

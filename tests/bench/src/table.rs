@@ -11,7 +11,7 @@ pub(crate) struct Table {
 
 /// All tables of a run that have rows.
 pub(crate) fn tables(figures: &Figures) -> Vec<Table> {
-    let tables = [goals(figures), flow(figures), idle(figures), load(figures)];
+    let tables = [goals(figures), flow(figures), latency(figures), producer(figures), idle(figures), load(figures)];
     tables.into_iter().filter(|table| !table.rows.is_empty()).collect()
 }
 
@@ -55,6 +55,55 @@ fn flow(figures: &Figures) -> Table {
             "stop ms",
             "exit code",
         ],
+        rows: rows.collect(),
+    }
+}
+
+fn latency(figures: &Figures) -> Table {
+    let rows = figures.latency.iter().map(|latency| {
+        vec![
+            format!("latency/{}", latency.pace.name()),
+            latency.offered_per_s.to_string(),
+            format!("{:.0}", latency.records_per_s),
+            latency.per_event.to_string(),
+            format!("{:.1}", latency.records_per_entry),
+            format!("{:.2}", latency.p50_ms),
+            format!("{:.2}", latency.p99_ms),
+            format!("{:.1}", latency.most_ms),
+            format!("{:.2}", latency.cpu_s_per_million),
+        ]
+    });
+    Table {
+        title: "From an event of a subscription to the entry at the broker, at a steady pace",
+        head: vec![
+            "cell",
+            "offered/s",
+            "records/s",
+            "records an event",
+            "records an entry",
+            "p50 ms",
+            "p99 ms",
+            "longest ms",
+            "CPU s per million",
+        ],
+        rows: rows.collect(),
+    }
+}
+
+fn producer(figures: &Figures) -> Table {
+    let rows = figures.producer.iter().map(|produced| {
+        let ours = figures.ours_beside(produced);
+        vec![
+            produced.name(),
+            format!("{:.0}", produced.messages_per_s),
+            format!("{:.2}", produced.cpu_us_per_message),
+            ours.map_or_else(|| "-".to_owned(), |ours| format!("{:.1}", produced.cpu_us_per_message / ours.cpu_us_per_message)),
+            produced.broker_cpu_us_per_message.map_or_else(|| "-".to_owned(), |micros| format!("{micros:.2}")),
+        ]
+    });
+    Table {
+        title: "A producer alone",
+        head: vec!["cell", "messages/s", "CPU us a message", "times ours", "broker's"],
         rows: rows.collect(),
     }
 }
