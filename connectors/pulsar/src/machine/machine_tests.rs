@@ -609,6 +609,22 @@ fn the_first_record_after_a_silence_does_not_wait_and_the_next_ones_share_a_batc
 }
 
 #[test]
+fn what_was_collected_goes_with_the_answer_to_what_was_on_the_wire() {
+    let (mut world, producer) = ready_world();
+    world.append(producer, 0, 1_000);
+    world.quiesce();
+    for number in 1..4 {
+        world.append(producer, number, 1);
+        world.actions();
+    }
+    assert_eq!(world.wire.len(), 1, "behind an entry without an answer records are collected");
+    // No time passes in this world: what goes now goes by the answer alone.
+    world.quiesce();
+    assert_eq!(world.stored("a"), [0, 1, 2, 3]);
+    assert_eq!((world.facts.entries.get(), world.facts.entry_records.get()), (3, 4));
+}
+
+#[test]
 fn what_is_larger_than_the_broker_takes_never_reaches_the_wire() {
     let (mut world, producer) = ready_world();
     for (number, size) in [(0, 10), (1, 6_000), (2, 10)] {

@@ -87,7 +87,8 @@ pub struct Batching {
     pub max_messages: usize,
     /// Before its payloads exceed this many bytes.
     pub max_bytes: usize,
-    /// This long after the entry before it that was closed by time; after a longer silence at once.
+    /// This long after the entry before it that was closed by time, after a longer silence at once; and at once when all entries before
+    /// it are answered.
     pub delay: Duration,
 }
 

@@ -207,7 +207,7 @@ impl Producer {
         }
         if self.open.is_empty() {
             self.open.publish_time = now.wall;
-            // After a silence longer than the delay the first record does not wait; in a steady flow entries are cut by the delay.
+            // Behind entries that the broker has not answered; after a silence longer than the delay the first record does not wait.
             let by_delay = self.closed_at.map_or(now.at, |closed| closed + batching.delay);
             self.due = Some(by_delay.max(now.at));
         }

@@ -50,8 +50,9 @@ impl Machine {
             if producer.open.is_empty() {
                 return Next::Wait;
             }
-            // Without a time it became due while nothing could be sent.
-            if let Some(due) = producer.due.filter(|due| now.at < *due) {
+            // With nothing on the wire there is nothing to wait for: the broker's own pace then cuts the entries, and the delay is only
+            // for a broker that is slower. Without a time it became due while nothing could be sent.
+            if let Some(due) = producer.due.filter(|due| now.at < *due && producer.on_wire > 0) {
                 self.wake_at(due);
                 return Next::Wait;
             }
