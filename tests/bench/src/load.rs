@@ -84,7 +84,9 @@ impl Load {
         })?;
         let canned = match content {
             Content::Endless(retrieval) => Some(json!({ "recordsPerAnswer": retrieval.records_per_answer() })),
-            Content::Paced { records_per_s, per_event } => Some(json!({ "recordsPerAnswer": per_event, "recordsPerSecond": records_per_s })),
+            Content::Paced { records_per_s, per_event } => {
+                Some(json!({ "recordsPerAnswer": per_event, "recordsPerSecond": records_per_s }))
+            }
             Content::Empty => None,
         };
         if let Some(mut canned) = canned {

@@ -194,7 +194,9 @@ fn payloads(folder: &Path) -> anyhow::Result<PathBuf> {
         text.extend((0..BYTES).map(|_| random.alphabetic() as u8));
         text.push(b'\n');
     }
-    std::fs::File::create(&path).and_then(|mut file| file.write_all(&text)).with_context(|| format!("cannot write `{}`", path.display()))?;
+    std::fs::File::create(&path)
+        .and_then(|mut file| file.write_all(&text))
+        .with_context(|| format!("cannot write `{}`", path.display()))?;
     Ok(path)
 }
 

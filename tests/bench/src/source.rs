@@ -58,7 +58,13 @@ pub(crate) struct Source<'a> {
 
 impl<'a> Source<'a> {
     /// Starts it as a new application: its lease table, its fan-out consumer and its topic do not exist.
-    pub(crate) fn start(programs: &'a Programs, folder: &Path, load: &Load, to: Destination<'a>, retrieval: Retrieval) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        programs: &'a Programs,
+        folder: &Path,
+        load: &Load,
+        to: Destination<'a>,
+        retrieval: Retrieval,
+    ) -> anyhow::Result<Self> {
         let program = match to {
             Destination::Null => &programs.bench,
             Destination::Broker(_) | Destination::Scripted(_) => &programs.pulsar_connect,

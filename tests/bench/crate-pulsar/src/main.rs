@@ -4,6 +4,8 @@
 //! the crate takes nothing but a vector of its own. Receipts are awaited in the order of sending, behind a window, which costs
 //! the least of all ways the crate offers.
 
+#![allow(clippy::large_futures, reason = "they are the crate's own; a box for each message would be charged to it")]
+
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -134,6 +134,35 @@ fn tell(caller: TcpStream, counts: &Counts) -> io::Result<()> {
     reader.into_inner().write_all(format!("HTTP/1.0 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes())
 }
 
+/// The answer to PRODUCER with all that Java's client reads of it, whether it is said to be optional or not.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Opened {
+    #[prost(int32, required, tag = "1")]
+    kind: i32,
+    #[prost(message, required, tag = "17")]
+    success: OpenedProducer,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct OpenedProducer {
+    #[prost(uint64, required, tag = "1")]
+    request_id: u64,
+    #[prost(string, required, tag = "2")]
+    producer_name: String,
+    #[prost(int64, required, tag = "3")]
+    last_sequence_id: i64,
+    /// Empty: the topic has no schema.
+    #[prost(bytes = "bytes", required, tag = "4")]
+    schema_version: Bytes,
+}
+
+fn opened(request_id: u64, producer_name: String) -> anyhow::Result<Bytes> {
+    let success = OpenedProducer { request_id, producer_name, last_sequence_id: -1, schema_version: Bytes::new() };
+    let command = Opened { kind: kind::PRODUCER_SUCCESS, success }.encode_to_vec();
+    let size = u32::try_from(command.len())?;
+    Ok([&(size + 4).to_be_bytes(), &size.to_be_bytes(), &command[..]].concat().into())
+}
+
 /// One client's connection.
 struct Session<'a> {
     address: SocketAddr,
@@ -184,8 +213,7 @@ impl Session<'_> {
     }
 
     fn command(&mut self, command: BaseCommand, entry: &[u8], total: usize, answers: &mut Vec<u8>) -> anyhow::Result<()> {
-        let mut answer = |command: BaseCommand| answers.extend_from_slice(&frame::encode(&command));
-        if let Some(send) = command.send {
+        let answer = if let Some(send) = command.send {
             let entries = self.counts.entries.fetch_add(1, Ordering::Relaxed);
             self.counts.messages.fetch_add(u64::try_from(send.num_messages.unwrap_or(1)).unwrap_or(1), Ordering::Relaxed);
             self.counts.bytes.fetch_add(total as u64, Ordering::Relaxed);
@@ -195,7 +223,7 @@ impl Session<'_> {
             let message_id = Some(proto::MessageId { ledger_id: 1, entry_id: i64::try_from(entries).unwrap_or(i64::MAX) });
             let proto::Send { producer_id, sequence_id, highest_sequence_id, .. } = send;
             let receipt = proto::SendReceipt { producer_id, sequence_id, message_id, highest_sequence_id };
-            answer(BaseCommand { kind: kind::SEND_RECEIPT, send_receipt: Some(receipt), ..BaseCommand::default() });
+            frame::encode(&BaseCommand { kind: kind::SEND_RECEIPT, send_receipt: Some(receipt), ..BaseCommand::default() })
         } else if command.connect.is_some() {
             let connected = proto::Connected {
                 server_version: "bench-broker".to_owned(),
@@ -203,7 +231,7 @@ impl Session<'_> {
                 max_message_size: Some(5_242_880),
                 feature_flags: None,
             };
-            answer(BaseCommand { kind: kind::CONNECTED, connected: Some(connected), ..BaseCommand::default() });
+            frame::encode(&BaseCommand { kind: kind::CONNECTED, connected: Some(connected), ..BaseCommand::default() })
         } else if let Some(asked) = command.partition_metadata {
             let response = proto::PartitionMetadataResponse {
                 partitions: Some(0),
@@ -213,7 +241,7 @@ impl Session<'_> {
                 message: None,
             };
             let kind = kind::PARTITIONED_METADATA_RESPONSE;
-            answer(BaseCommand { kind, partition_metadata_response: Some(response), ..BaseCommand::default() });
+            frame::encode(&BaseCommand { kind, partition_metadata_response: Some(response), ..BaseCommand::default() })
         } else if let Some(asked) = command.lookup {
             let response = proto::LookupResponse {
                 broker_service_url: Some(format!("pulsar://{}", self.address)),
@@ -222,22 +250,20 @@ impl Session<'_> {
                 authoritative: Some(true),
                 ..proto::LookupResponse::default()
             };
-            answer(BaseCommand { kind: kind::LOOKUP_RESPONSE, lookup_response: Some(response), ..BaseCommand::default() });
+            frame::encode(&BaseCommand { kind: kind::LOOKUP_RESPONSE, lookup_response: Some(response), ..BaseCommand::default() })
         } else if let Some(open) = command.producer {
             self.producers += 1;
-            let success = proto::ProducerSuccess {
-                request_id: open.request_id,
-                producer_name: open.producer_name.unwrap_or_else(|| format!("bench-{}", self.producers)),
-                last_sequence_id: Some(-1),
-                ..proto::ProducerSuccess::default()
-            };
-            answer(BaseCommand { kind: kind::PRODUCER_SUCCESS, producer_success: Some(success), ..BaseCommand::default() });
+            let name = open.producer_name.unwrap_or_else(|| format!("bench-{}", self.producers));
+            opened(open.request_id, name)?
         } else if let Some(close) = command.close_producer {
             let success = proto::Success { request_id: u64::try_from(close.request_id).unwrap_or_default() };
-            answer(BaseCommand { kind: kind::SUCCESS, success: Some(success), ..BaseCommand::default() });
+            frame::encode(&BaseCommand { kind: kind::SUCCESS, success: Some(success), ..BaseCommand::default() })
         } else if command.ping.is_some() {
-            answer(BaseCommand { kind: kind::PONG, pong: Some(proto::Empty {}), ..BaseCommand::default() });
-        }
+            frame::encode(&BaseCommand { kind: kind::PONG, pong: Some(proto::Empty {}), ..BaseCommand::default() })
+        } else {
+            return Ok(());
+        };
+        answers.extend_from_slice(&answer);
         Ok(())
     }
 

@@ -116,7 +116,8 @@ fn records_carry_the_encryption_of_their_time() {
 #[test]
 fn a_canned_stream_counts_up_to_its_total() {
     let (mut kinesis, _) = machine(unlimited());
-    let spec = CannedSpec { stream: "s".to_owned(), shards: 2, records_per_answer: 30, bytes: 100, total: Some(100), records_per_second: None };
+    let spec =
+        CannedSpec { stream: "s".to_owned(), shards: 2, records_per_answer: 30, bytes: 100, total: Some(100), records_per_second: None };
     kinesis.create_canned_stream(&spec).unwrap();
     let mut token = iterator(&mut kinesis, 1, StartingPosition::TrimHorizon);
     let mut numbers = Vec::new();
@@ -138,7 +139,8 @@ fn a_canned_stream_counts_up_to_its_total() {
 fn a_canned_stream_with_a_pace_brings_whole_answers_shard_by_shard() {
     let (mut kinesis, clock) = machine(unlimited());
     // Of each shard 10 records every 40 ms, of the second one 20 ms later.
-    let spec = CannedSpec { stream: "s".to_owned(), shards: 2, records_per_answer: 10, bytes: 4, total: None, records_per_second: Some(500) };
+    let spec =
+        CannedSpec { stream: "s".to_owned(), shards: 2, records_per_answer: 10, bytes: 4, total: None, records_per_second: Some(500) };
     kinesis.create_canned_stream(&spec).unwrap();
     let mut arrived = Vec::new();
     for _ in 0..10 {
