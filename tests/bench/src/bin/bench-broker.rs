@@ -134,35 +134,6 @@ fn tell(caller: TcpStream, counts: &Counts) -> io::Result<()> {
     reader.into_inner().write_all(format!("HTTP/1.0 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes())
 }
 
-/// The answer to PRODUCER with all that Java's client reads of it, whether it is said to be optional or not.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Opened {
-    #[prost(int32, required, tag = "1")]
-    kind: i32,
-    #[prost(message, required, tag = "17")]
-    success: OpenedProducer,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct OpenedProducer {
-    #[prost(uint64, required, tag = "1")]
-    request_id: u64,
-    #[prost(string, required, tag = "2")]
-    producer_name: String,
-    #[prost(int64, required, tag = "3")]
-    last_sequence_id: i64,
-    /// Empty: the topic has no schema.
-    #[prost(bytes = "bytes", required, tag = "4")]
-    schema_version: Bytes,
-}
-
-fn opened(request_id: u64, producer_name: String) -> anyhow::Result<Bytes> {
-    let success = OpenedProducer { request_id, producer_name, last_sequence_id: -1, schema_version: Bytes::new() };
-    let command = Opened { kind: kind::PRODUCER_SUCCESS, success }.encode_to_vec();
-    let size = u32::try_from(command.len())?;
-    Ok([&(size + 4).to_be_bytes(), &size.to_be_bytes(), &command[..]].concat().into())
-}
-
 /// One client's connection.
 struct Session<'a> {
     address: SocketAddr,
@@ -254,7 +225,15 @@ impl Session<'_> {
         } else if let Some(open) = command.producer {
             self.producers += 1;
             let name = open.producer_name.unwrap_or_else(|| format!("bench-{}", self.producers));
-            opened(open.request_id, name)?
+            let success = proto::ProducerSuccess {
+                request_id: open.request_id,
+                producer_name: name,
+                last_sequence_id: Some(-1),
+                // Java's client reads it, whether it is said to be optional or not.
+                schema_version: Some(Bytes::new()),
+                ..proto::ProducerSuccess::default()
+            };
+            frame::encode(&BaseCommand { kind: kind::PRODUCER_SUCCESS, producer_success: Some(success), ..BaseCommand::default() })
         } else if let Some(close) = command.close_producer {
             let success = proto::Success { request_id: u64::try_from(close.request_id).unwrap_or_default() };
             frame::encode(&BaseCommand { kind: kind::SUCCESS, success: Some(success), ..BaseCommand::default() })

@@ -73,6 +73,7 @@ async fn main() -> anyhow::Result<()> {
         topic: arguments.topic,
         producer: Some(serde_json::from_value(producer).context("the producer's configuration is wrong")?),
         guarantee: Guarantee::AtLeastOnce,
+        exactly_once: None,
         on_record_error: OnRecordError::Fail,
         dead_letter_topic: None,
         max_pending_bytes: MAX_PENDING_BYTES,
