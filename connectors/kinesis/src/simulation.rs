@@ -15,21 +15,28 @@ use std::sync::Arc;
 pub struct Shards {
     runner: Runner,
     queue: ReceiveQueue,
-    end: QueueEnd,
     board: Arc<Board>,
     winding_down: Fence,
 }
 
+/// What the shards hand on.
+pub struct Batches(QueueEnd);
+
 impl Shards {
     /// None runs yet.
-    pub fn new(settings: &Settings, context: &SourceContext, stream: &StreamDescription, retrieval: Arc<dyn RetrievalMode>) -> Self {
+    pub fn new(
+        settings: &Settings,
+        context: &SourceContext,
+        stream: &StreamDescription,
+        retrieval: Arc<dyn RetrievalMode>,
+    ) -> (Self, Batches) {
         let (queue, end) = receive_queue(settings.receive_queue_size);
         let board = Arc::new(Board::default());
         let winding_down = Fence::new();
         let outlet = Outlet { queue: queue.clone(), board: Arc::clone(&board), winding_down: winding_down.clone() };
         let facts = Facts::new(MetricsLevel::None, "simulated");
         let deps = ShardDeps::new(settings, context, stream, retrieval, outlet, facts);
-        Self { runner: Runner(Arc::new(deps)), queue, end, board, winding_down }
+        (Self { runner: Runner(Arc::new(deps)), queue, board, winding_down }, Batches(end))
     }
 
     /// Runs the shard of a lease.
@@ -37,20 +44,26 @@ impl Shards {
         self.runner.start(lease)
     }
 
-    /// The next batch. Cancel-safe.
-    pub async fn next(&mut self) -> Option<Batch> {
-        self.end.take().await
-    }
-
     /// Nothing more is handed on.
-    pub fn wind_down(&mut self) {
+    pub fn wind_down(&self) {
         self.winding_down.fall();
         self.queue.close();
-        self.end.clear();
     }
 
     /// The shards that stand at a record which cannot be stored.
     pub fn parked(&self) -> Vec<ParkedShard> {
         self.board.views().into_iter().filter_map(|(_, view)| view.parked).collect()
+    }
+}
+
+impl Batches {
+    /// The next batch. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Batch> {
+        self.0.take().await
+    }
+
+    /// Drops what waits: the records are given back.
+    pub fn clear(&mut self) {
+        self.0.clear();
     }
 }

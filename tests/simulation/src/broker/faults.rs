@@ -1,0 +1,113 @@
+//! What may befall a broker and its topics, by order of a run.
+
+use super::topic::ProducerKey;
+use super::{Broker, Due, Out, Storage};
+use std::time::Duration;
+
+impl Broker {
+    /// How storing goes from now on.
+    pub fn set_storage(&mut self, storage: Storage) {
+        self.storage = storage;
+    }
+
+    /// The topic's own limit of an entry in bytes; none: the broker's.
+    pub fn set_limit(&mut self, limit: Option<usize>) {
+        self.limit = limit;
+    }
+
+    /// Whether the role may read the topic.
+    pub fn set_may_read(&mut self, may_read: bool) {
+        self.may_read = may_read;
+    }
+
+    /// The topic gets more partitions.
+    pub fn grow(&mut self, partitions: u32) {
+        if self.partitions > 0 {
+            self.partitions = self.partitions.max(partitions);
+        }
+    }
+
+    /// A producer's name is forgotten on every topic where it is not connected. True if it was known anywhere.
+    pub fn forget(&mut self, name: &str) -> bool {
+        let mut known = false;
+        for topic in self.topics.values_mut() {
+            if topic.of_name(name).is_none() && topic.writing.iter().all(|writing| writing.producer != name) {
+                known |= topic.dedup.last(name) >= 0;
+                topic.dedup.forget(name);
+            }
+        }
+        known
+    }
+
+    /// Deduplication is switched, for all topics there are.
+    pub fn switch_deduplication(&mut self, on: bool) {
+        for topic in self.topics.values_mut() {
+            topic.dedup.switch(on);
+        }
+    }
+
+    /// Whether deduplication is on everywhere.
+    pub fn deduplicates(&self) -> bool {
+        self.topics.values().all(|topic| topic.dedup.is_on())
+    }
+
+    /// Entries before the newest `kept` of each topic can not be read any more.
+    pub fn trim(&mut self, kept: usize) {
+        for topic in self.topics.values_mut() {
+            topic.first = topic.first.max(topic.entries.len().saturating_sub(kept));
+        }
+    }
+
+    /// A write of each topic that has one fails.
+    pub fn fail_storage(&mut self) {
+        let topics: Vec<String> = self.topics.iter().filter(|(_, topic)| !topic.writing.is_empty()).map(|(name, _)| name.clone()).collect();
+        for topic in topics {
+            self.fail_writes(&topic);
+        }
+    }
+
+    /// Every topic is unloaded: what is being stored is finished, producers are let go, and it takes a while until it is there again.
+    pub fn unload(&mut self, millis: u64) {
+        let topics: Vec<String> = self.topics.keys().cloned().collect();
+        for name in topics {
+            let Some(topic) = self.topics.get_mut(&name) else { continue };
+            topic.fenced = true;
+            let producers: Vec<ProducerKey> = topic.producers.keys().copied().collect();
+            for key in producers {
+                self.let_go(&name, key);
+            }
+            while self.store_next(millis, &name, true) {}
+            let pause = self.random.u64(0..=800);
+            self.out.push(Out::Later(Duration::from_millis(pause), Due::Loaded(name)));
+        }
+    }
+
+    /// Killed: connections are gone; of what was being stored some is.
+    pub fn kill(&mut self, millis: u64) {
+        self.up = false;
+        let links: Vec<u64> = self.sessions.keys().copied().collect();
+        self.waiting.clear();
+        for link in links {
+            self.hang_up(link);
+        }
+        let topics: Vec<String> = self.topics.keys().cloned().collect();
+        for name in topics {
+            let writing = self.topics.get(&name).map_or(0, |topic| topic.writing.len());
+            for _ in 0..self.random.usize(..=writing) {
+                self.store_next(millis, &name, true);
+            }
+            let Some(topic) = self.topics.get_mut(&name) else { continue };
+            topic.writing.clear();
+            topic.ledger += 1;
+            topic.dedup.reset();
+            topic.fenced = false;
+        }
+        // Nobody is left to hear receipts.
+        self.out.retain(|out| matches!(out, Out::Close(_)));
+    }
+
+    /// There again.
+    pub fn start(&mut self) {
+        self.up = true;
+    }
+}
