@@ -6,8 +6,8 @@
 use crate::broker::{Broker, LinkId, Out};
 use crate::life::Life;
 use crate::socket::{Inbox, Reader, Writer};
-use crate::world::{World, lock};
 use crate::words;
+use crate::world::{World, lock};
 use bytes::{BufMut, Bytes, BytesMut};
 use connector_pulsar::simulation::{Network, Reader as BoxedReader, Writer as BoxedWriter};
 use connector_pulsar::url::HostPort;
@@ -235,7 +235,8 @@ impl Cluster {
         };
         let cluster = self.clone();
         self.0.world.at(due, move || {
-            let link = lock(&cluster.0.state).links.get(&id).filter(|link| !link.left).map(|link| (link.worker.clone(), Arc::clone(&link.inbox)));
+            let link =
+                lock(&cluster.0.state).links.get(&id).filter(|link| !link.left).map(|link| (link.worker.clone(), Arc::clone(&link.inbox)));
             if let Some((worker, inbox)) = link {
                 cluster.0.world.note(|| format!("broker -> {worker} ({id}): {}", words::command(&command, &entry)));
                 Inbox::put(&inbox, &whole(&command, &entry));
@@ -262,7 +263,15 @@ impl Cluster {
         let id = state.made;
         let now = Instant::now();
         let inbox = Arc::new(Mutex::new(Inbox::default()));
-        let link = Link { worker: worker.to_owned(), life: life.clone(), inbox: Arc::clone(&inbox), to_broker: now, to_client: now, cut: false, left: false };
+        let link = Link {
+            worker: worker.to_owned(),
+            life: life.clone(),
+            inbox: Arc::clone(&inbox),
+            to_broker: now,
+            to_client: now,
+            cut: false,
+            left: false,
+        };
         state.links.insert(id, link);
         state.broker.accepted(id);
         self.0.world.note(|| format!("link {id} of {worker} is open"));

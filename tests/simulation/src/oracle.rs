@@ -54,11 +54,7 @@ struct Seen {
 }
 
 /// Compares. Messages in `excused` (by name) may be missing: they were dropped and said.
-pub fn judge<'a>(
-    broker: &Broker,
-    shards: impl IntoIterator<Item = (&'a ShardId, &'a [Expected])>,
-    excused: &BTreeSet<String>,
-) -> Findings {
+pub fn judge<'a>(broker: &Broker, shards: impl IntoIterator<Item = (&'a ShardId, &'a [Expected])>, excused: &BTreeSet<String>) -> Findings {
     let mut findings = Findings::default();
     let mut seen: BTreeMap<String, Vec<Seen>> = BTreeMap::new();
     for entries in broker.entries().values() {

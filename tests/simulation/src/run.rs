@@ -63,6 +63,8 @@ pub struct Verdict {
     pub findings: Findings,
     /// What workers said they cannot go on with.
     pub said: Vec<String>,
+    /// Whether the protocol may prescribe that a shard stands still in such a run.
+    pub may_stop: bool,
     /// Whether every shard came to its end.
     pub finished: bool,
     /// What happened, if it was written down.
@@ -70,11 +72,12 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Whether the promise was kept: nothing lost, nothing out of order, nothing doubled that was not announced.
+    /// Whether the promise was kept: nothing lost, nothing out of order, nothing doubled, and no stop without need.
     pub fn holds(&self, guarantee: Guarantee) -> bool {
         let findings = &self.findings;
-        let doubled = guarantee == Guarantee::AtLeastOnce || findings.doubled.is_empty() || !self.said.is_empty();
-        self.finished && findings.lost.is_empty() && findings.disordered.is_empty() && findings.foreign.is_empty() && doubled
+        let once = guarantee == Guarantee::AtLeastOnce || findings.doubled.is_empty();
+        let all = findings.lost.is_empty() && findings.disordered.is_empty() && findings.foreign.is_empty();
+        self.finished && all && once && (self.may_stop || self.said.is_empty())
     }
 
     /// In a sentence.
@@ -104,7 +107,8 @@ pub fn run<F>(seed: u64, noting: bool, mistake: Option<Mistake>, script: impl Fn
 where
     F: Future<Output = Verdict>,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime without I/O starts");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime without I/O starts");
     connector_sdk::plant(mistake);
     let verdict = runtime.block_on(async {
         let world = World::new(seed, noting);
@@ -154,6 +158,8 @@ impl Run {
             failover: self.around.failover,
             initial_position: InitialPosition::TrimHorizon,
             write_prefix: "created".to_owned(),
+            guarantee: self.around.guarantee,
+            uptime: self.around.world.clock(0),
         };
         let claimant = Claimant::new(Arc::clone(&table), creator);
         for shard in self.around.stream.shards().keys() {
@@ -225,11 +231,10 @@ impl Run {
     /// Compares what the topic holds with what the shards hold.
     pub fn verdict(&self, finished: bool, said: Vec<String>) -> Verdict {
         let shards = self.around.stream.shards();
-        let findings = self.around.cluster.broker(|broker| {
-            judge(broker, shards.iter().map(|(id, shard)| (id, shard.expected())), &BTreeSet::new())
-        });
+        let findings =
+            self.around.cluster.broker(|broker| judge(broker, shards.iter().map(|(id, shard)| (id, shard.expected())), &BTreeSet::new()));
         self.around.world.note(|| format!("verdict: {}", findings.in_words()));
-        Verdict { findings, said, finished, trace: Vec::new() }
+        Verdict { findings, said, may_stop: false, finished, trace: Vec::new() }
     }
 }
 

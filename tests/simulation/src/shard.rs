@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 /// One message of a shard, as it is to arrive.
@@ -122,12 +123,20 @@ pub struct Stream {
     pause: (u64, u64),
     /// The most records of an answer.
     answer: u64,
+    /// How many records of each shard there are for now.
+    there: Arc<watch::Sender<usize>>,
 }
 
 impl Stream {
+    /// Of each shard only the first `records` are there, until more are.
+    pub fn show(&self, records: usize) {
+        self.world.note(|| format!("{records} records are there"));
+        self.there.send_replace(records);
+    }
+
     /// Answers of up to `answer` records, each after a pause of so many milliseconds.
     pub fn new(world: &World, shards: BTreeMap<ShardId, ScriptedShard>, pause: (u64, u64), answer: u64) -> Self {
-        Self { world: world.clone(), shards: Arc::new(shards), pause, answer }
+        Self { world: world.clone(), shards: Arc::new(shards), pause, answer, there: Arc::new(watch::Sender::new(usize::MAX)) }
     }
 
     /// The shards.
@@ -161,8 +170,10 @@ impl Retrieval for Reading {
             let world = &self.stream.world;
             let (low, high) = self.stream.pause;
             sleep(Duration::from_millis(world.between(low, high))).await;
+            let mut there = self.stream.there.subscribe();
+            let shown = there.wait_for(|there| *there > self.next || *there >= shard.raws.len()).await.map_or(0, |there| *there);
             let count = usize::try_from(world.between(1, self.stream.answer)).unwrap_or(1);
-            let end = (self.next + count).min(shard.raws.len());
+            let end = (self.next + count).min(shard.raws.len()).min(shown);
             let records = shard.raws[self.next..end].to_vec();
             let reservation = self.share.reserve(records.iter().map(RawRecord::cost).sum()).await;
             // Nothing is skipped when the answer is dropped before it is taken.

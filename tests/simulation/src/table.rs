@@ -9,7 +9,10 @@ use connector_sdk::Error;
 use futures_util::future::BoxFuture;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+
+/// How long the table's client waits for an answer, whatever its caller does.
+const PATIENCE: Duration = Duration::from_millis(2_500);
 
 /// What goes wrong with the table's answers, each in so many of a thousand operations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -150,6 +153,10 @@ impl WorkerTable {
     }
 }
 
+fn unanswered() -> Error {
+    Error::transient("the table did not answer in time")
+}
+
 fn in_words(fault: &Fault) -> String {
     match fault {
         Fault::LostBefore => "the request is lost".to_owned(),
@@ -211,25 +218,26 @@ impl LeaseTable for WorkerTable {
     fn get<'a>(&'a self, shard: &'a ShardId) -> BoxFuture<'a, Result<Option<Lease>, Error>> {
         Box::pin(async move {
             self.there(|| "get".to_owned(), None).await;
-            let answer = self.tables.table.get(shard).await;
+            let answer = timeout(PATIENCE, self.tables.table.get(shard)).await;
             self.back().await;
-            answer
+            answer.unwrap_or_else(|_| Err(unanswered()))
         })
     }
 
     fn create<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Created, Error>> {
         Box::pin(async move {
             self.there(|| "create".to_owned(), None).await;
-            let answer = self.tables.table.create(lease).await;
+            let answer = timeout(PATIENCE, self.tables.table.create(lease)).await;
             self.back().await;
-            answer
+            answer.unwrap_or_else(|_| Ok(Created::Unknown(unanswered())))
         })
     }
 
     fn update<'a>(&'a self, update: &'a Update) -> BoxFuture<'a, Result<Written, Error>> {
         Box::pin(async move {
             self.there(|| update_in_words(update), Some(update)).await;
-            let answer = self.tables.table.update(update).await;
+            let answer = timeout(PATIENCE, self.tables.table.update(update)).await;
+            let answer = answer.unwrap_or_else(|_| Ok(Written::Unknown(unanswered())));
             if let Ok(Written::Refused(_)) = &answer {
                 self.tables.world.note(|| format!("table -> {}: refused", self.worker));
             }
@@ -241,9 +249,9 @@ impl LeaseTable for WorkerTable {
     fn put_children<'a>(&'a self, shard: &'a ShardId, children: &'a [ShardId]) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(async move {
             self.there(|| "put children".to_owned(), None).await;
-            let answer = self.tables.table.put_children(shard, children).await;
+            let answer = timeout(PATIENCE, self.tables.table.put_children(shard, children)).await;
             self.back().await;
-            answer
+            answer.unwrap_or_else(|_| Err(unanswered()))
         })
     }
 

@@ -27,19 +27,25 @@ pub(crate) fn command(command: &BaseCommand, entry: &Bytes) -> String {
         kind::SEND_ERROR => command.send_error.as_ref().map_or_else(String::new, |refusal| {
             format!("SEND_ERROR {} {} `{}`", refusal.producer_id, number(refusal.sequence_id), refusal.message)
         }),
-        kind::CLOSE_PRODUCER => command.close_producer.as_ref().map_or_else(String::new, |close| {
-            format!("CLOSE_PRODUCER {} (request {})", close.producer_id, close.request_id)
-        }),
-        kind::ERROR => command.error.as_ref().map_or_else(String::new, |error| format!("ERROR `{}` (request {})", error.message, error.request_id)),
+        kind::CLOSE_PRODUCER => command
+            .close_producer
+            .as_ref()
+            .map_or_else(String::new, |close| format!("CLOSE_PRODUCER {} (request {})", close.producer_id, close.request_id)),
+        kind::ERROR => {
+            command.error.as_ref().map_or_else(String::new, |error| format!("ERROR `{}` (request {})", error.message, error.request_id))
+        }
         kind::SUCCESS => command.success.as_ref().map_or_else(String::new, |success| format!("SUCCESS (request {})", success.request_id)),
         kind::PARTITIONED_METADATA_RESPONSE => {
             let partitions = command.partition_metadata_response.as_ref().and_then(|answer| answer.partitions).unwrap_or(0);
             format!("PARTITIONED_METADATA_RESPONSE {partitions}")
         }
-        kind::SUBSCRIBE => command.subscribe.as_ref().map_or_else(String::new, |subscribe| format!("SUBSCRIBE {}", short(&subscribe.topic))),
-        kind::MESSAGE => command.message.as_ref().map_or_else(String::new, |message| {
-            format!("MESSAGE {}:{}", message.message_id.ledger_id, message.message_id.entry_id)
-        }),
+        kind::SUBSCRIBE => {
+            command.subscribe.as_ref().map_or_else(String::new, |subscribe| format!("SUBSCRIBE {}", short(&subscribe.topic)))
+        }
+        kind::MESSAGE => command
+            .message
+            .as_ref()
+            .map_or_else(String::new, |message| format!("MESSAGE {}:{}", message.message_id.ledger_id, message.message_id.entry_id)),
         other => name(other).to_owned(),
     }
 }

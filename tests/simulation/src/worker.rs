@@ -14,10 +14,8 @@ use connector_kinesis::lease::{Claimant, HeldLease, Lease, LeaseTable, StoreErro
 use connector_kinesis::metrics::Facts;
 use connector_kinesis::port::StreamDescription;
 use connector_kinesis::simulation::{Batches, Shards};
-use connector_pulsar::{BatchingConfig, ClientConfig, Compression, ProducerConfig, Publisher, PublisherSettings};
-use connector_sdk::{
-    ByteBudget, Clock, Error, Failures, Guarantee, Identity, Lineages, OnRecordError, Random, Sink, SourceContext, Task,
-};
+use connector_pulsar::{BatchingConfig, ClientConfig, Compression, ExactlyOnce, ProducerConfig, Publisher, PublisherSettings};
+use connector_sdk::{ByteBudget, Clock, Error, Failures, Guarantee, Identity, Lineages, OnRecordError, Random, Sink, SourceContext, Task};
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -205,7 +203,8 @@ impl Body {
         };
         let failures = Arc::new(Mutex::new(Vec::new()));
         let (shards, mut batches) = self.shards(&lineages, &failures);
-        let claimant = Claimant::measured(Arc::clone(table), self.identification(), Facts::new(MetricsLevel::None, "simulated"), self.clock());
+        let claimant =
+            Claimant::measured(Arc::clone(table), self.identification(), Facts::new(MetricsLevel::None, "simulated"), self.clock());
         let stage = watch::Sender::new(None);
         let kept = Notify::new();
         let result = {
@@ -274,7 +273,7 @@ impl Body {
             let Some(lease) = lease else { return };
             self.around.world.note(|| format!("{} holds {shard}: {}", self.plan.name, lease.attribute().text()));
             lock(&self.shared.holds).insert(shard.clone(), Arc::clone(&lease));
-            let finished = self.hold(shard, &lease, shards, &mut stage).await;
+            let finished = self.hold(&lease, shards, &mut stage).await;
             lock(&self.shared.holds).remove(shard);
             self.around.world.note(|| format!("{} does not hold {shard} any more", self.plan.name));
             if finished {
@@ -284,7 +283,7 @@ impl Body {
     }
 
     /// Runs the shard while the lease is held. True: it is not to be taken again.
-    async fn hold(&self, shard: &ShardId, lease: &Arc<HeldLease>, shards: &Shards, stage: &mut watch::Receiver<Option<Instant>>) -> bool {
+    async fn hold(&self, lease: &Arc<HeldLease>, shards: &Shards, stage: &mut watch::Receiver<Option<Instant>>) -> bool {
         let period = self.around.failover / 3;
         let mut running = shards.start(Arc::clone(lease));
         let mut renew_at = Instant::now() + period;
@@ -354,7 +353,7 @@ impl Body {
                 let steals = !is_free && lock(&self.shared.steal).remove(shard);
                 seen = Some((row.clone(), since));
                 if is_free || steals {
-                    let taken = if steals { self.steal(claimant, &row).await } else { claimant.take(&row, None, None).await };
+                    let taken = if steals { claimant.steal(&row, None, None).await } else { claimant.take(&row, None, None).await };
                     match taken {
                         Ok(Taken::Held(lease)) => return Some(lease),
                         Ok(Taken::Finished) => return None,
@@ -368,10 +367,6 @@ impl Body {
                 () = sleep(Duration::from_millis(300 + self.random.below(400))) => {}
             }
         }
-    }
-
-    async fn steal(&self, claimant: &Arc<Claimant>, row: &Lease) -> Result<Taken, Error> {
-        claimant.take(row, None, None).await
     }
 
     /// Takes note of shards that stand still.
@@ -389,6 +384,11 @@ impl Body {
                 said.push(sentence);
             }
         }
+    }
+
+    /// The clock by which rights expire.
+    fn uptime(&self) -> Clock {
+        self.around.world.clock(0)
     }
 
     fn clock(&self) -> Clock {
@@ -409,6 +409,8 @@ impl Body {
             failover: self.around.failover,
             initial_position: InitialPosition::TrimHorizon,
             write_prefix: self.random.name(12),
+            guarantee: self.around.guarantee,
+            uptime: self.uptime(),
         }
     }
 
@@ -426,7 +428,7 @@ impl Body {
             }),
             lineages: lineages.clone(),
             clock: self.clock(),
-            uptime: self.around.world.clock(0),
+            uptime: self.uptime(),
             random: self.random.clone(),
         };
         let stream =
@@ -434,7 +436,7 @@ impl Body {
         Shards::new(&self.around.settings, &context, &stream, Arc::new(self.around.stream.clone()))
     }
 
-    fn publisher_settings(&self, _lineages: &Lineages) -> PublisherSettings {
+    fn publisher_settings(&self, lineages: &Lineages) -> PublisherSettings {
         let batching = BatchingConfig {
             enabled: Some(self.around.batch_messages > 1),
             batching_max_messages: Some(self.around.batch_messages),
@@ -450,6 +452,8 @@ impl Body {
                 ..ProducerConfig::default()
             }),
             guarantee: self.around.guarantee,
+            exactly_once: (self.around.guarantee == Guarantee::EffectivelyOnce)
+                .then(|| ExactlyOnce { lineages: lineages.clone(), accept_duplicates: self.plan.accept_duplicates }),
             on_record_error: self.around.on_record_error,
             dead_letter_topic: None,
             max_pending_bytes: 1 << 20,

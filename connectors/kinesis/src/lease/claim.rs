@@ -12,7 +12,7 @@ use crate::config::{InitialPosition, MetricsLevel};
 use crate::ids::{Checkpoint, HashRange, ShardId};
 use crate::metrics::Facts;
 use bytestring::ByteString;
-use connector_sdk::{Clock, Error, Guarantee};
+use connector_sdk::{Clock, Error, Guarantee, Mistake, planted};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -156,7 +156,7 @@ impl Claimant {
             writer: self.worker.writer.clone(),
             worker: self.worker.id.clone(),
             topic: self.worker.topic.clone(),
-            clean: false,
+            clean: attribute.clean && planted(Mistake::TakeKeepsClean),
             ..attribute.clone()
         }
     }

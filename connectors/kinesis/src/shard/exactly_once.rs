@@ -8,7 +8,7 @@ use super::opening::{Former, Found, Opening, Wanted, decide, is_made_anew, linea
 use super::runner::ShardDeps;
 use crate::ids::SequenceNumber;
 use crate::lease::{Exact, HeldLease, Numbering, Progress, StoreError, parts_of_number};
-use connector_sdk::{Error, Fence, Lineage, LineageSpec, TopicShape, late_name};
+use connector_sdk::{ByteString, Error, Fence, Lineage, LineageSpec, Mistake, TopicShape, late_name, planted};
 use futures_util::future::BoxFuture;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -184,7 +184,13 @@ impl Sending {
             self.handed_on.pop_front();
         }
         let own = self.handed_on.front().map_or(now, |(_, since)| *since);
-        let uncovered_since = if self.is_outside_doubt_at(covered_now) { own } else { own.min(self.inherited) };
+        let uncovered_since = if planted(Mistake::ReadBackFromCheckpoint) {
+            now
+        } else if self.is_outside_doubt_at(covered_now) {
+            own
+        } else {
+            own.min(self.inherited)
+        };
         let (spent, version) = self.lineage.spent_beyond(covered_now);
         let exact = Exact {
             partitions: self.growing.filter(|_| drained).unwrap_or(self.exact.partitions),
@@ -228,7 +234,7 @@ impl Sending {
             ))
             .with_hint("start again: what may be stored twice or lost with the old topic is said then"));
         }
-        self.growing = (now > before && self.is_outside_doubt()).then_some(now);
+        self.growing = (now > before && (self.is_outside_doubt() || planted(Mistake::GrowthInsideDoubt))).then_some(now);
         Ok(())
     }
 }
@@ -252,12 +258,14 @@ async fn open(
     if let Some(former) = &opening.former {
         end_former(&lease, &deps, former).await;
     }
-    store_opening(&lease, &deps, &opening).await?;
+    if !planted(Mistake::StoredAfterFirstSend) {
+        store_opening(&lease, &deps, &opening).await?;
+    }
     let Opening { numbering, before, covered, exact, in_doubt, .. } = opening;
     let shard = lease.shard();
     let lineage = deps.lineages.open(LineageSpec {
         partition: shard.text().clone(),
-        name: lineage_name(lease.table(), &deps.stream, shard, numbering.epoch),
+        name: producer_name(&lease, &deps, numbering.epoch),
         partitions: exact.partitions,
         in_doubt,
         doubt_from: lease.doubt_from().filter(|_| in_doubt),
@@ -313,6 +321,15 @@ async fn end_former(lease: &HeldLease, deps: &ShardDeps, former: &Former) {
         "records of shard `{shard}` that were sent under numbers {from} to {to} of epoch {} may be stored twice",
         former.epoch
     ));
+}
+
+/// The name of the lineage's producers: a function of what owns the checkpoint, never of who holds the lease.
+fn producer_name(lease: &HeldLease, deps: &ShardDeps, epoch: u64) -> ByteString {
+    let name = lineage_name(lease.table(), &deps.stream, lease.shard(), epoch);
+    match lease.row().owner {
+        Some(owner) if planted(Mistake::NameByInstance) => format!("{name}/{owner}").into(),
+        _ => name,
+    }
 }
 
 /// A number as people may compare it: ordinal and index.

@@ -13,11 +13,11 @@ mod seal;
 use crate::machine::{Account, Charge, Duty, Machine, Naming, Now, ProducerId, ReadBack, ReadBackId, ReadFrom, Withdrawn};
 use crate::routing::Router;
 use crate::topic::TopicName;
-use connector_sdk::{AckHandle, Error, ErrorKind, Lineage, LineageRequest, Lineages, PartitionId, Record, TopicShape};
+use connector_sdk::{AckHandle, Error, ErrorKind, Lineage, LineageRequest, Lineages, Mistake, PartitionId, Record, TopicShape, planted};
 use doubt::Doubt;
 use lane::{Finding, Found, Lane, Told, Wait, Which};
 use seal::Sealing;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
@@ -61,8 +61,8 @@ pub(crate) struct Exact {
     lines: BTreeMap<u64, Line>,
     seals: BTreeMap<u64, Sealing>,
     next_seal: u64,
-    owners: HashMap<ProducerId, Owner>,
-    readings: HashMap<ReadBackId, (u64, u32)>,
+    owners: BTreeMap<ProducerId, Owner>,
+    readings: BTreeMap<ReadBackId, (u64, u32)>,
     next_look: Option<Instant>,
 }
 
@@ -76,8 +76,8 @@ impl Exact {
             lines: BTreeMap::new(),
             seals: BTreeMap::new(),
             next_seal: 0,
-            owners: HashMap::new(),
-            readings: HashMap::new(),
+            owners: BTreeMap::new(),
+            readings: BTreeMap::new(),
             next_look: None,
         }
     }
@@ -255,6 +255,7 @@ impl Exact {
         let lineage = Arc::clone(&line.lineage);
         let margin = u64::try_from(CLOCKS.as_millis()).unwrap_or(u64::MAX);
         let from = match lineage.newest(partition).and_then(|newest| newest.message) {
+            _ if planted(Mistake::ReadBackFromCheckpoint) => ReadFrom::Time(lineage.uncovered_since()),
             Some(message) => ReadFrom::Message(message),
             None => ReadFrom::Time(lineage.uncovered_since().saturating_sub(margin)),
         };
@@ -331,7 +332,9 @@ impl Exact {
                 Some(Error::new(ErrorKind::Data, format!("something overtook a late record of producer `{}`", lineage.late_name())));
         } else {
             warn!(producer = %lineage.name(), numbers = numbers.len(), "entries were refused and overtaken: they are published late, under a name of their own");
-            lineage.declare_spent(numbers);
+            if !planted(Mistake::RefusedGoesAgain) {
+                lineage.declare_spent(numbers);
+            }
         }
         machine.admit(now, producer);
         self.advance(machine, now, line, partition);

@@ -12,7 +12,7 @@ use crate::topic::TopicName;
 use crate::wire::messages::{self as proto, BaseCommand, KeyValue, kind};
 use crate::wire::schema::{GetSchema, GetSchemaResponse, schema_type};
 use bytes::Bytes;
-use connector_sdk::{AckHandle, Error, ErrorKind, PartitionId, Record};
+use connector_sdk::{AckHandle, Error, ErrorKind, Mistake, PartitionId, Record, planted};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -433,6 +433,9 @@ impl Machine {
         let request_id = i64::try_from(request).expect("requests are counted from 1");
         let close = proto::CloseProducer { producer_id: id.0, request_id, ..proto::CloseProducer::default() };
         self.command(connection, BaseCommand { kind: kind::CLOSE_PRODUCER, close_producer: Some(close), ..BaseCommand::default() });
+        if planted(Mistake::ReopenWithoutSuccess) {
+            self.closed(now, id, after, Some(connection));
+        }
     }
 
     /// The broker has answered CLOSE_PRODUCER: whatever it answered, the producer is not open there any more.

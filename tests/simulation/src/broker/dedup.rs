@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// The verdict on an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// New.
     Accept,
     /// Stored before.
@@ -18,7 +18,7 @@ pub enum Verdict {
 
 /// One topic's numbers.
 #[derive(Debug, Clone)]
-pub struct Dedup {
+pub(super) struct Dedup {
     on: bool,
     pushed: BTreeMap<String, i64>,
     persisted: BTreeMap<String, i64>,
@@ -32,7 +32,7 @@ impl Default for Dedup {
 
 impl Dedup {
     /// Judges an entry, and takes note of one that is accepted.
-    pub fn judge(&mut self, name: &str, lowest: i64, highest: i64) -> Verdict {
+    pub(super) fn judge(&mut self, name: &str, lowest: i64, highest: i64) -> Verdict {
         if !self.on {
             return Verdict::Accept;
         }
@@ -45,35 +45,35 @@ impl Dedup {
     }
 
     /// An accepted entry is stored.
-    pub fn stored(&mut self, name: &str, highest: i64) {
+    pub(super) fn stored(&mut self, name: &str, highest: i64) {
         if self.on {
             self.persisted.insert(name.to_owned(), highest);
         }
     }
 
     /// What PRODUCER is answered with.
-    pub fn last(&self, name: &str) -> i64 {
+    pub(super) fn last(&self, name: &str) -> i64 {
         self.pushed.get(name).copied().unwrap_or(-1)
     }
 
     /// A write failed, or the topic was loaded again: only what is stored counts.
-    pub fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.pushed = self.persisted.clone();
     }
 
     /// A name was away for too long.
-    pub fn forget(&mut self, name: &str) {
+    pub(super) fn forget(&mut self, name: &str) {
         self.pushed.remove(name);
         self.persisted.remove(name);
     }
 
     /// Names that are known.
-    pub fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         self.pushed.keys().cloned().collect()
     }
 
     /// Switches deduplication; what was known is gone when it is switched off.
-    pub fn switch(&mut self, on: bool) {
+    pub(super) fn switch(&mut self, on: bool) {
         if !on {
             self.pushed.clear();
             self.persisted.clear();
@@ -82,7 +82,7 @@ impl Dedup {
     }
 
     /// Whether it is on.
-    pub fn is_on(&self) -> bool {
+    pub(super) fn is_on(&self) -> bool {
         self.on
     }
 }

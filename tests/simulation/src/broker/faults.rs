@@ -99,11 +99,37 @@ impl Broker {
             let Some(topic) = self.topics.get_mut(&name) else { continue };
             topic.writing.clear();
             topic.ledger += 1;
+            topic.next_entry = 0;
             topic.dedup.reset();
             topic.fenced = false;
         }
         // Nobody is left to hear receipts.
         self.out.retain(|out| matches!(out, Out::Close(_)));
+    }
+
+    /// Receipts for what one partition stores get lost, or not any more.
+    pub fn mute(&mut self, partition: u32, muted: bool) {
+        let topic = self.partition(partition);
+        if muted {
+            self.muted.insert(topic);
+        } else {
+            self.muted.remove(&topic);
+        }
+    }
+
+    /// One partition takes nothing, or does again.
+    pub fn fence(&mut self, partition: u32, fenced: bool) {
+        let name = self.partition(partition);
+        let topic = self.topic_mut(&name);
+        topic.fenced = fenced;
+        let producers: Vec<ProducerKey> = topic.producers.keys().copied().collect();
+        for key in producers.into_iter().filter(|_| fenced) {
+            self.let_go(&name, key);
+        }
+    }
+
+    fn partition(&self, partition: u32) -> String {
+        if self.partitions == 0 { self.name.clone() } else { format!("{}-partition-{partition}", self.name) }
     }
 
     /// There again.

@@ -102,6 +102,10 @@ pub struct Broker {
     /// The most bytes of an entry, by the topic's own policy.
     limit: Option<usize>,
     may_read: bool,
+    /// Topics whose receipts get lost.
+    muted: BTreeSet<String>,
+    /// Entries that were taken for stored before.
+    duplicates: u64,
     up: bool,
     /// Entries stored so far, over all topics.
     stored: u64,
@@ -122,6 +126,8 @@ impl Broker {
             storage: Storage::default(),
             limit: None,
             may_read: true,
+            muted: BTreeSet::new(),
+            duplicates: 0,
             up: true,
             stored: 0,
             numbers: 0,
@@ -162,6 +168,11 @@ impl Broker {
     /// Names that some topic's deduplication knows.
     pub fn known_names(&self) -> BTreeSet<String> {
         self.topics.values().flat_map(|topic| topic.dedup.names()).collect()
+    }
+
+    /// Entries that were answered with "stored before" so far.
+    pub fn duplicates(&self) -> u64 {
+        self.duplicates
     }
 
     /// Whether a topic of this name may be written to.

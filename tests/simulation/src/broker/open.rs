@@ -108,8 +108,7 @@ impl Broker {
         if let Some(request) = producer.closing {
             return self.succeed(key.0, request);
         }
-        let close =
-            proto::CloseProducer { producer_id: key.1, request_id: -1, assigned_broker_url: None, assigned_broker_url_tls: None };
+        let close = proto::CloseProducer { producer_id: key.1, request_id: -1, assigned_broker_url: None, assigned_broker_url_tls: None };
         self.say(key.0, BaseCommand { kind: kind::CLOSE_PRODUCER, close_producer: Some(close), ..BaseCommand::default() });
     }
 }

@@ -12,6 +12,8 @@ use connector_pulsar::wire::unpack;
 pub(super) struct Consumer {
     topic: String,
     subscription: String,
+    /// Where it began.
+    start: usize,
     /// The next entry.
     next: usize,
     permits: i64,
@@ -33,12 +35,14 @@ impl Broker {
                 if topic.fenced {
                     return self.refuse(link, subscribe.request_id, code::SERVICE_NOT_READY, "Topic is temporarily unavailable");
                 }
-                let next = match &subscribe.start_message_id {
+                let sought = topic.sought.remove(&subscribe.subscription);
+                let start = match &subscribe.start_message_id {
+                    _ if sought.is_some() => sought.unwrap_or_default(),
                     Some(id) if subscribe.durable == Some(false) => position(topic, id),
                     _ if subscribe.initial_position == Some(initial_position::EARLIEST) => topic.first,
                     _ => topic.entries.len(),
                 };
-                let consumer = Consumer { topic: subscribe.topic, subscription: subscribe.subscription, next, permits: 0 };
+                let consumer = Consumer { topic: subscribe.topic, subscription: subscribe.subscription, start, next: start, permits: 0 };
                 if let Some(session) = self.sessions.get_mut(&link) {
                     session.consumers.insert(subscribe.consumer_id, consumer);
                 }
@@ -58,9 +62,11 @@ impl Broker {
                 let Some(topic) = consumer.and_then(|consumer| self.topics.get(&consumer.topic)) else {
                     return self.refuse(link, question.request_id, code::UNKNOWN, "Consumer not found");
                 };
-                let last = topic.entries.last().filter(|_| topic.first < topic.entries.len());
-                let last = last.map_or((-1, -1), |entry| entry.id);
-                let answer = LastMessageId { last_message_id: id_data(last), request_id: question.request_id, mark_delete: None };
+                let last = topic.entries.last().map_or((topic.ledger, -1), |entry| entry.id);
+                let before = consumer.and_then(|consumer| topic.entries.get(consumer.start.checked_sub(1)?));
+                let mark = before.map_or((topic.ledger, -1), |entry| entry.id);
+                let answer =
+                    LastMessageId { last_message_id: id_data(last), request_id: question.request_id, mark_delete: Some(id_data(mark)) };
                 let kind = kind::GET_LAST_MESSAGE_ID_RESPONSE;
                 self.say(link, BaseCommand { kind, last_message_id: Some(Box::new(answer)), ..BaseCommand::default() });
             }
@@ -68,13 +74,15 @@ impl Broker {
                 let Some(seek) = command.seek else { return };
                 let session = self.sessions.get_mut(&link);
                 let Some(consumer) = session.and_then(|session| session.consumers.remove(&seek.consumer_id)) else { return };
-                // Of a subscription that is not durable the position ends with its consumer; the seek itself is all that is promised.
-                let _ended = consumer.subscription;
+                let Some(topic) = self.topics.get_mut(&consumer.topic) else { return };
+                let place = match (&seek.message_id, seek.message_publish_time) {
+                    (Some(id), _) => position(topic, id),
+                    (None, Some(time)) => topic.entries.partition_point(|entry| publish_time(&entry.entry) < time).max(topic.first),
+                    (None, None) => topic.first,
+                };
+                topic.sought.insert(consumer.subscription, place);
                 let close = CloseConsumer { consumer_id: seek.consumer_id, request_id: -1, ..CloseConsumer::default() };
-                self.say(
-                    link,
-                    BaseCommand { kind: kind::CLOSE_CONSUMER, close_consumer: Some(Box::new(close)), ..BaseCommand::default() },
-                );
+                self.say(link, BaseCommand { kind: kind::CLOSE_CONSUMER, close_consumer: Some(Box::new(close)), ..BaseCommand::default() });
                 self.succeed(link, seek.request_id);
             }
             kind::CLOSE_CONSUMER => {
@@ -107,8 +115,12 @@ impl Broker {
                     consumer.next += 1;
                     // Permits count messages: a batch may overshoot.
                     consumer.permits -= messages(&stored.entry);
-                    let delivery =
-                        Delivery { consumer_id: *consumer_id, message_id: id_data(stored.id), redelivery_count: Some(0), ..Delivery::default() };
+                    let delivery = Delivery {
+                        consumer_id: *consumer_id,
+                        message_id: id_data(stored.id),
+                        redelivery_count: Some(0),
+                        ..Delivery::default()
+                    };
                     let command = BaseCommand { kind: kind::MESSAGE, message: Some(Box::new(delivery)), ..BaseCommand::default() };
                     self.out.push(Out::Send(*link, Box::new(command), stored.entry.clone()));
                 }
@@ -123,6 +135,10 @@ fn position(topic: &Topic, id: &MessageIdData) -> usize {
     let wanted = (id.ledger_id, id.entry_id);
     let at = topic.entries.partition_point(|entry| if inclusive { entry.id < wanted } else { entry.id <= wanted });
     at.max(topic.first)
+}
+
+fn publish_time(entry: &bytes::Bytes) -> u64 {
+    unpack::open(entry.clone()).map_or(0, |(metadata, _)| metadata.publish_time)
 }
 
 fn messages(entry: &bytes::Bytes) -> i64 {

@@ -39,7 +39,10 @@ impl Broker {
             return refuse(self, code::PERSISTENCE, "Topic is fenced");
         }
         match topic.dedup.judge(&producer.name, lowest, highest) {
-            Verdict::Duplicate => self.receipt(key, lowest, send.highest_sequence_id, (-1, -1)),
+            Verdict::Duplicate => {
+                self.duplicates += 1;
+                self.receipt(key, lowest, send.highest_sequence_id, (-1, -1));
+            }
             Verdict::Unknown => refuse(self, code::PERSISTENCE, "Cannot determine whether the message is a duplicate at this time"),
             Verdict::Accept => {
                 producer.unanswered += 1;
@@ -83,12 +86,15 @@ impl Broker {
         let order = self.stored;
         let Some(topic) = self.topics.get_mut(name) else { return false };
         let Some(writing) = topic.writing.pop_front_if(|writing| writing.done || by_force) else { return false };
-        let id = (topic.ledger, i64::try_from(topic.entries.len()).unwrap_or(i64::MAX));
+        let id = (topic.ledger, topic.next_entry);
+        topic.next_entry += 1;
         topic.dedup.stored(&writing.producer, writing.highest);
         topic.entries.push(Stored { id, order, at: millis, producer: writing.producer, entry: writing.entry });
         self.stored += 1;
         self.answered(name, writing.from);
-        self.receipt(writing.from, writing.lowest, writing.said_highest, id);
+        if !self.muted.contains(name) {
+            self.receipt(writing.from, writing.lowest, writing.said_highest, id);
+        }
         self.close_if_answered(writing.from);
         self.deliver(name);
         true

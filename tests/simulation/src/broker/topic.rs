@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 pub type LinkId = u64;
 
 /// A producer: its connection and its number there.
-pub type ProducerKey = (LinkId, u64);
+pub(super) type ProducerKey = (LinkId, u64);
 
 /// An entry that is stored.
 #[derive(Debug, Clone)]
@@ -60,6 +60,10 @@ pub(super) struct Topic {
     /// Nobody may open or send: a write failed, or it is being loaded.
     pub(super) fenced: bool,
     pub(super) ledger: i64,
+    /// The entry that is written next to that ledger.
+    pub(super) next_entry: i64,
+    /// Where subscriptions that were sought go on, by name.
+    pub(super) sought: BTreeMap<String, usize>,
     pub(super) writes: u64,
     /// The first entry that can still be read.
     pub(super) first: usize,

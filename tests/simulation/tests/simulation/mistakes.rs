@@ -1,0 +1,40 @@
+//! Mistakes planted one at a time in the code that ships: the oracle sees each, and only then.
+
+use connector_sdk::{Guarantee, Mistake};
+use simulation::chaos::chaos;
+
+/// Seeds tried before a mistake counts as unseen.
+const TRIED: u64 = 4_000;
+
+/// The first seed from `first` on at which the oracle complains about the mistake, and does not without it.
+fn caught(mistake: Mistake, first: u64) {
+    let guarantee = Guarantee::EffectivelyOnce;
+    let seed = (first..first + TRIED).find(|seed| !chaos(*seed, guarantee, false, Some(mistake)).holds(guarantee));
+    let seed = seed.unwrap_or_else(|| panic!("{mistake:?} was not seen in {TRIED} seeds"));
+    let complaint = chaos(seed, guarantee, false, Some(mistake)).in_words();
+    println!("{mistake:?}: seed {seed}: {complaint}");
+    let without = chaos(seed, guarantee, false, None);
+    assert!(without.holds(guarantee), "seed {seed} without the mistake: {}", without.in_words());
+}
+
+macro_rules! caught {
+    ($($name:ident: $mistake:ident from $first:expr;)*) => {
+        $(#[test]
+        fn $name() {
+            caught(Mistake::$mistake, $first);
+        })*
+    };
+}
+
+caught! {
+    what_numbers_depend_on_stored_after_the_first_send: StoredAfterFirstSend from 1;
+    a_batch_across_the_last_id: BatchAcrossLastId from 1;
+    minus_one_trusted: DuplicateTrusted from 1;
+    a_name_by_instance: NameByInstance from 1;
+    a_take_that_keeps_clean: TakeKeepsClean from 1;
+    growth_inside_doubt: GrowthInsideDoubt from 1;
+    what_was_refused_goes_again: RefusedGoesAgain from 1;
+    opened_again_without_success: ReopenWithoutSuccess from 1;
+    read_back_from_the_checkpoint: ReadBackFromCheckpoint from 1;
+    a_late_renewal_is_my_write: LateRenewalIsMyWrite from 1;
+}
