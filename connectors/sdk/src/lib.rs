@@ -28,7 +28,7 @@ pub use context::{Clock, Failures, Guarantee, Identity, Random, SourceContext};
 pub use descriptor::{Connector, ConnectorInfo, OnRecordError, ReadySource, SourceFactory, SourceSettings};
 pub use error::{Error, ErrorKind};
 pub use fence::Fence;
-pub use lineage::{Covered, Lineage, LineageRequest, LineageSpec, Lineages, MessageId, Seal, TopicShape, late_name};
+pub use lineage::{Covered, Lineage, LineageRequest, LineageSpec, Lineages, MessageId, Seal, ShapeQuestion, TopicShape, late_name};
 #[cfg(feature = "mistakes")]
 pub use mistake::plant;
 pub use mistake::{Mistake, planted};

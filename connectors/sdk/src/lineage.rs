@@ -98,6 +98,8 @@ pub enum LineageRequest {
     Look(Arc<Lineage>),
     /// No sender of these names is to live any more.
     Seal(Seal),
+    /// How is the topic cut now? What was learnt before may be old.
+    AskShape(ShapeQuestion),
 }
 
 /// Producers to open and close again, which ends whoever still sends under their names.
@@ -122,6 +124,18 @@ impl Seal {
     /// Whether nobody waits for it any more.
     pub fn is_abandoned(&self) -> bool {
         self.answer.is_closed()
+    }
+}
+
+/// Who waits for the topic's shape as of now.
+#[derive(Debug)]
+pub struct ShapeQuestion(oneshot::Sender<TopicShape>);
+
+impl ShapeQuestion {
+    /// It is cut like this, as somebody said who was asked after the question was.
+    pub fn answer(self, shape: TopicShape) {
+        // Whoever asked may have lost the partition meanwhile.
+        drop(self.0.send(shape));
     }
 }
 
@@ -175,6 +189,17 @@ impl Lineages {
             Ok(Some(shape)) => shape,
             // The sender lives as long as `self`.
             Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Source: the topic's shape as of now, asked for anew. Waits as long as nobody says it.
+    pub async fn shape_now(&self) -> TopicShape {
+        let (answer, told) = oneshot::channel();
+        self.ask(LineageRequest::AskShape(ShapeQuestion(answer)));
+        match told.await {
+            Ok(shape) => shape,
+            // The sink has ended, and whoever asks is about to.
+            Err(_) => std::future::pending().await,
         }
     }
 

@@ -16,6 +16,16 @@ use tokio::time::{Instant, sleep_until};
 /// How long everything may take once nothing goes wrong any more.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// What a run does to the topic's size limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limits {
+    None,
+    /// It never falls below the limit of a batch: anything may happen beside.
+    AboveBatches,
+    /// It falls below while records flow: then the promise holds as long as no refusal goes unseen, so nothing dies or is cut.
+    Any,
+}
+
 /// What befalls a run at some moment.
 #[derive(Debug, Clone, Copy)]
 enum Blow {
@@ -75,7 +85,8 @@ struct Play {
 
 async fn play(world: &World, guarantee: Guarantee) -> Verdict {
     let exact = guarantee == Guarantee::EffectivelyOnce;
-    let limits = exact && world.permille(150);
+    let limits =
+        if exact && world.permille(200) { if world.permille(500) { Limits::AboveBatches } else { Limits::Any } } else { Limits::None };
     let setting = Setting {
         guarantee,
         partitions: [0, 1, 1, 2, 2, 3][usize::try_from(world.below(6)).unwrap_or(0)],
@@ -90,9 +101,9 @@ async fn play(world: &World, guarantee: Guarantee) -> Verdict {
     let shape = ShardShape {
         records: world.between(15, 50),
         keys: world.between(1, 6),
-        size: world.between(0, 100),
+        size: world.between(0, 100) + if limits == Limits::AboveBatches { 150 } else { 0 },
         aggregates_permille: if world.permille(300) { 150 } else { 0 },
-        large_permille: if limits { 60 } else { 0 },
+        large_permille: if limits == Limits::None { 0 } else { 60 },
     };
     let count = if world.permille(200) { 2 } else { 1 };
     let shards: BTreeMap<ShardId, ScriptedShard> = (0..count)
@@ -105,13 +116,16 @@ async fn play(world: &World, guarantee: Guarantee) -> Verdict {
     let run = Run::new(world, setting, shards).await;
     let slots = usize::try_from(world.between(1, 3)).unwrap_or(1);
     let mut play = Play { run, world: world.clone(), slots: (0..slots).map(|_| None).collect(), said: Vec::new() };
-    play.weather();
+    if limits != Limits::Any {
+        play.weather();
+    }
     let length = world.between(8_000, 45_000);
-    let blows = play.blows(length, exact, limits);
+    let lowest = u64::from(play.run.around.batch_bytes) + 1_500;
+    let blows = play.blows(length, exact, limits, lowest);
     play.endure(blows, length).await;
     let verdict = play.recover().await;
     // A record that is too large stands in the way until the limit is raised.
-    Verdict { may_stop: limits, ..verdict }
+    Verdict { may_stop: limits != Limits::None, ..verdict }
 }
 
 impl Play {
@@ -135,7 +149,7 @@ impl Play {
         around.cluster.broker(|broker| broker.set_storage(storage));
     }
 
-    fn blows(&self, length: u64, exact: bool, limits: bool) -> Vec<(u64, Blow)> {
+    fn blows(&self, length: u64, exact: bool, limits: Limits, lowest: u64) -> Vec<(u64, Blow)> {
         let world = &self.world;
         let (slots, shards) = (self.slots.len() as u64, self.run.around.stream.shards().len() as u64);
         let slot = || usize::try_from(world.below(slots)).unwrap_or(0);
@@ -143,6 +157,7 @@ impl Play {
         let mut blows: Vec<(u64, Blow)> = (0..world.between(3, 18))
             .map(|_| {
                 let blow = match world.below(100) {
+                    0..89 if limits == Limits::Any => Blow::Stop { slot: slot(), after: after() },
                     0..18 => Blow::Crash { slot: slot(), after: after() },
                     18..42 => Blow::DieAt { slot: slot(), steps: world.below(30), after: after() },
                     42..50 => Blow::Stop { slot: slot(), after: after() },
@@ -158,9 +173,10 @@ impl Play {
                 (world.below(length), blow)
             })
             .collect();
-        if limits {
-            for _ in 0..world.between(1, 3) {
-                let bytes = world.permille(600).then(|| usize::try_from(world.between(150, 1_200)).unwrap_or(1_000));
+        if limits != Limits::None {
+            let (low, high) = if limits == Limits::Any { (200, 1_200) } else { (lowest, lowest + 1_000) };
+            for _ in 0..world.between(1, 4) {
+                let bytes = world.permille(600).then(|| usize::try_from(world.between(low, high)).unwrap_or(1_000));
                 blows.push((world.below(length), Blow::Limit { bytes }));
             }
         }
@@ -253,7 +269,7 @@ impl Play {
             Blow::Unload => cluster.broker(|broker| broker.unload(millis)),
             Blow::Forget => cluster.broker(|broker| {
                 for name in broker.known_names() {
-                    broker.forget(&name);
+                    broker.forget(millis, &name);
                 }
             }),
             Blow::Grow => cluster.broker(|broker| {

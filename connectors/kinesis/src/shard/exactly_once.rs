@@ -250,8 +250,12 @@ async fn open(
     first: SequenceNumber,
     found_clean: bool,
 ) -> Result<Box<Sending>, StoreError> {
-    let shape = deps.lineages.shape().await;
+    let mut shape = deps.lineages.shape().await;
     let (attribute, checkpoint) = (lease.attribute(), lease.checkpoint());
+    if attribute.exact.as_ref().is_some_and(|exact| exact.topic == shape.topic && is_made_anew(exact.partitions, shape.partitions)) {
+        // Another owner may have seen the topic grow before this one did.
+        shape = deps.lineages.shape_now().await;
+    }
     let found = Found { attribute: &attribute, checkpoint: &checkpoint, clean: found_clean };
     let wanted = Wanted { shape: &shape, key_mode: deps.form.key_mode };
     let opening = decide(&found, &wanted, &first, deps.clock.millis());

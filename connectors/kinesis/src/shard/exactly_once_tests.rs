@@ -98,6 +98,9 @@ impl Owner {
             match request {
                 LineageRequest::Open(lineage) => opened = Some(lineage),
                 LineageRequest::Seal(seal) => self.seals.push(seal),
+                LineageRequest::AskShape(question) => {
+                    question.answer(self.lineages.watch_shape().borrow().clone().unwrap());
+                }
                 LineageRequest::Look(_) => {}
             }
         }
@@ -106,8 +109,12 @@ impl Owner {
 
     /// The first batch, with its lineage.
     async fn first(&mut self) -> (Batch, Arc<Lineage>) {
+        let opened = self.opened().await;
         let batch = self.world.batch().await.unwrap();
-        let lineage = self.opened().await.unwrap();
+        let lineage = match opened {
+            Some(lineage) => lineage,
+            None => self.opened().await.unwrap(),
+        };
         assert!(Arc::ptr_eq(batch.lineage.as_ref().unwrap(), &lineage));
         (batch, lineage)
     }
@@ -586,6 +593,27 @@ async fn late_renewal_is_not_my_write() {
     assert_eq!((lineage.partitions(), scene.exact().partitions), (2, 2), "not taken for stored");
     sleep(Duration::from_secs(2)).await;
     assert_eq!((lineage.partitions(), scene.exact().partitions), (4, 4), "stored again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_that_has_not_seen_the_topic_grow_begins_no_epoch() {
+    let mut scene = Scene::new().await;
+    scene.partitions = 3;
+    let mut owner = scene.take(&[1, 2]).await;
+    let (batch, lineage) = owner.first().await;
+    let name = lineage.name().clone();
+    drop(batch);
+    owner.crash();
+    // The publisher of the next owner was opened before the topic grew, and asks only each minute.
+    scene.partitions = 2;
+    let mut owner = scene.take_as(Guarantee::EffectivelyOnce, true, vec![Answer::Records(vec![1, 2], 0)]).await;
+    sleep(Duration::from_millis(1)).await;
+    let Some(LineageRequest::AskShape(question)) = owner.lineages.take_requests().pop() else { panic!("it is asked first") };
+    owner.lineages.set_shape(shape(3));
+    question.answer(shape(3));
+    let (_batch, lineage) = owner.first().await;
+    assert_eq!((lineage.name(), lineage.partitions()), (&name, 3));
+    assert!(owner.seals.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

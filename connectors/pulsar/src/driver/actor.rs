@@ -323,6 +323,11 @@ impl Actor {
     fn event(&mut self, now: Now, event: Event) {
         match event {
             Event::Partitions { topic, partitions } => self.partitions(now, topic, partitions),
+            Event::Looked { partitions, .. } => {
+                if let Some(exact) = &mut self.exact {
+                    exact.looked(partitions);
+                }
+            }
             Event::Opened { producer } => {
                 self.say_losses();
                 self.recover();
@@ -377,6 +382,9 @@ impl Actor {
         let now = self.now();
         if let Some(exact) = &mut self.exact {
             exact.requests(&mut self.machine, now);
+            if exact.wants_to_know() {
+                self.machine.look(now, self.main.id);
+            }
         }
     }
 

@@ -13,7 +13,9 @@ mod seal;
 use crate::machine::{Account, Charge, Duty, Machine, Naming, Now, ProducerId, ReadBack, ReadBackId, ReadFrom, Withdrawn};
 use crate::routing::Router;
 use crate::topic::TopicName;
-use connector_sdk::{AckHandle, Error, ErrorKind, Lineage, LineageRequest, Lineages, Mistake, PartitionId, Record, TopicShape, planted};
+use connector_sdk::{
+    AckHandle, Error, ErrorKind, Lineage, LineageRequest, Lineages, Mistake, PartitionId, Record, ShapeQuestion, TopicShape, planted,
+};
 use doubt::Doubt;
 use lane::{Finding, Found, Lane, Told, Wait, Which};
 use seal::Sealing;
@@ -64,6 +66,10 @@ pub(crate) struct Exact {
     owners: BTreeMap<ProducerId, Owner>,
     readings: BTreeMap<ReadBackId, (u64, u32)>,
     next_look: Option<Instant>,
+    /// Who waits for the topic's shape as of now.
+    questions: Vec<ShapeQuestion>,
+    /// Whether one of them is new.
+    asks: bool,
 }
 
 impl Exact {
@@ -79,6 +85,8 @@ impl Exact {
             owners: BTreeMap::new(),
             readings: BTreeMap::new(),
             next_look: None,
+            questions: Vec::new(),
+            asks: false,
         }
     }
 
@@ -94,7 +102,25 @@ impl Exact {
 
     /// The topic has this many partitions now: the source says when they are used.
     pub(crate) fn partitions(&self, partitions: u32) {
-        self.lineages.set_shape(TopicShape { topic: self.topic.as_str().into(), partitions, hashing: self.hashing.into() });
+        self.lineages.set_shape(self.shape(partitions));
+    }
+
+    fn shape(&self, partitions: u32) -> TopicShape {
+        TopicShape { topic: self.topic.as_str().into(), partitions, hashing: self.hashing.into() }
+    }
+
+    /// The topic was asked for its partitions because somebody wanted to know.
+    pub(crate) fn looked(&mut self, partitions: u32) {
+        let shape = self.shape(partitions);
+        self.lineages.set_shape(shape.clone());
+        for question in self.questions.drain(..) {
+            question.answer(shape.clone());
+        }
+    }
+
+    /// Whether somebody has asked for the topic's shape since the last call that did.
+    pub(crate) fn wants_to_know(&mut self) -> bool {
+        std::mem::take(&mut self.asks)
     }
 
     /// When [`Exact::settle`] has to be called at the latest.
@@ -131,6 +157,10 @@ impl Exact {
                 LineageRequest::Look(lineage) if lineage.is_over() => self.end_line(machine, now, lineage.id()),
                 LineageRequest::Look(lineage) => self.advance_line(machine, now, lineage.id()),
                 LineageRequest::Seal(seal) => self.begin_seal(machine, now, seal),
+                LineageRequest::AskShape(question) => {
+                    self.questions.push(question);
+                    self.asks = true;
+                }
             }
         }
     }

@@ -33,6 +33,17 @@ pub(super) struct Topic {
     state: TopicState,
     partitions: Option<u32>,
     backoff: Backoff,
+    look: Look,
+}
+
+/// Whether the owner wants to know how many partitions there are now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Nobody,
+    /// By a question that is still to be asked.
+    Wanted,
+    /// By the question that is on its way.
+    Asked,
 }
 
 enum TopicState {
@@ -44,7 +55,7 @@ enum TopicState {
 impl Topic {
     pub(super) fn new(name: TopicName, settings: &Settings) -> Self {
         let backoff = Backoff::new(settings.backoff_first, settings.backoff_cap);
-        Self { name, state: TopicState::Settled, partitions: None, backoff }
+        Self { name, state: TopicState::Settled, partitions: None, backoff, look: Look::Nobody }
     }
 
     pub(super) fn connection(&self) -> Option<ConnectionId> {
@@ -111,6 +122,9 @@ impl Machine {
             Subject::Topic(id) => {
                 let topic = &mut self.topics[id.0];
                 topic.state = TopicState::Asking(Ask { request: Some(request_id), ..ask });
+                if topic.look == Look::Wanted {
+                    topic.look = Look::Asked;
+                }
                 // The first question may create the topic, as Java's does; the later ones must not bring a deleted one back.
                 let create = topic.partitions.is_none() || !asks_without_creating;
                 let question =
@@ -275,10 +289,13 @@ impl Machine {
                     self.requests.remove(&request);
                 }
                 let topic = &mut self.topics[id.0];
+                if topic.look == Look::Asked {
+                    topic.look = Look::Wanted;
+                }
                 let again = match topic.partitions {
                     // Known already: it was only a look whether they have grown.
-                    Some(_) => self.settings.partitions_refresh,
-                    None => topic.backoff.delay(&mut self.random),
+                    Some(_) if topic.look == Look::Nobody => self.settings.partitions_refresh,
+                    _ => topic.backoff.delay(&mut self.random),
                 };
                 let known = topic.partitions.is_some();
                 topic.state = TopicState::Waiting(now.at + again);
@@ -312,13 +329,32 @@ impl Machine {
             self.event(Event::Partitions { topic: id, partitions });
         }
         let topic = &mut self.topics[id.0];
-        if topic.partitions == Some(0) {
+        let look = topic.look;
+        if look == Look::Asked {
+            topic.look = Look::Nobody;
+            self.event(Event::Looked { topic: id, partitions });
+        }
+        let topic = &mut self.topics[id.0];
+        if look == Look::Wanted {
+            // This answer may be older than the wish to know.
+            topic.state = TopicState::Waiting(now.at);
+            self.wake_at(now.at);
+        } else if topic.partitions == Some(0) {
             // A topic without partitions does not grow any.
             topic.state = TopicState::Settled;
         } else {
             let next = now.at + self.settings.partitions_refresh;
             topic.state = TopicState::Waiting(next);
             self.wake_at(next);
+        }
+    }
+
+    /// Asks for a topic's partitions now; the answer is [`Event::Looked`].
+    pub fn look(&mut self, now: Now, id: TopicId) {
+        let topic = &mut self.topics[id.0];
+        topic.look = Look::Wanted;
+        if !matches!(topic.state, TopicState::Asking(_)) {
+            self.ask(now, Subject::Topic(id));
         }
     }
 

@@ -200,6 +200,13 @@ pub enum Event {
         /// How many.
         partitions: u32,
     },
+    /// A topic has this many partitions now, as [`Machine::look`] wanted to know.
+    Looked {
+        /// The topic.
+        topic: TopicId,
+        /// How many.
+        partitions: u32,
+    },
     /// A producer is open, at first or again.
     Opened {
         /// Which one.

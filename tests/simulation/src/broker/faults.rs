@@ -4,6 +4,9 @@ use super::topic::ProducerKey;
 use super::{Broker, Due, Out, Storage};
 use std::time::Duration;
 
+/// Milliseconds after which a name that is away may be forgotten.
+const AWAY: u64 = 3_000;
+
 impl Broker {
     /// How storing goes from now on.
     pub fn set_storage(&mut self, storage: Storage) {
@@ -27,11 +30,13 @@ impl Broker {
         }
     }
 
-    /// A producer's name is forgotten on every topic where it is not connected. True if it was known anywhere.
-    pub fn forget(&mut self, name: &str) -> bool {
+    /// A producer's name is forgotten on every topic where it has not been connected for a while: in a real broker that takes hours, here
+    /// [`AWAY`]. True if it was known anywhere.
+    pub fn forget(&mut self, millis: u64, name: &str) -> bool {
         let mut known = false;
         for topic in self.topics.values_mut() {
-            if topic.of_name(name).is_none() && topic.writing.iter().all(|writing| writing.producer != name) {
+            let away = topic.left.get(name).is_none_or(|left| left + AWAY <= millis);
+            if away && topic.of_name(name).is_none() && topic.writing.iter().all(|writing| writing.producer != name) {
                 known |= topic.dedup.last(name) >= 0;
                 topic.dedup.forget(name);
             }
@@ -102,6 +107,10 @@ impl Broker {
             topic.next_entry = 0;
             topic.dedup.reset();
             topic.fenced = false;
+            // What was connected before is watched from now on.
+            for name in topic.dedup.names() {
+                topic.left.insert(name, millis);
+            }
         }
         // Nobody is left to hear receipts.
         self.out.retain(|out| matches!(out, Out::Close(_)));

@@ -107,6 +107,8 @@ pub struct Broker {
     /// Entries that were taken for stored before.
     duplicates: u64,
     up: bool,
+    /// The wall clock, as of the last event.
+    millis: u64,
     /// Entries stored so far, over all topics.
     stored: u64,
     numbers: u64,
@@ -129,6 +131,7 @@ impl Broker {
             muted: BTreeSet::new(),
             duplicates: 0,
             up: true,
+            millis: 0,
             stored: 0,
             numbers: 0,
             out: Vec::new(),

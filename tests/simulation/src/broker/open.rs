@@ -89,7 +89,7 @@ impl Broker {
         let Some(topic) = self.topics.get_mut(&topic) else { return };
         let Some(Producer { unanswered: 0, closing: Some(request), .. }) = topic.producers.get(&key) else { return };
         let request = *request;
-        topic.producers.remove(&key);
+        topic.leave(key, self.millis);
         if let Some(session) = self.sessions.get_mut(&key.0) {
             session.producers.remove(&key.1);
             session.closed.insert(key.1);
@@ -100,7 +100,7 @@ impl Broker {
     /// The broker lets a producer go.
     pub(super) fn let_go(&mut self, topic: &str, key: ProducerKey) {
         let Some(topic) = self.topics.get_mut(topic) else { return };
-        let Some(producer) = topic.producers.remove(&key) else { return };
+        let Some(producer) = topic.leave(key, self.millis) else { return };
         if let Some(session) = self.sessions.get_mut(&key.0) {
             session.producers.remove(&key.1);
             session.closed.insert(key.1);

@@ -27,7 +27,7 @@ impl Broker {
         let Some(session) = self.sessions.remove(&link) else { return };
         for (producer, topic) in session.producers {
             if let Some(topic) = self.topics.get_mut(&topic) {
-                topic.producers.remove(&(link, producer));
+                topic.leave((link, producer), self.millis);
             }
         }
         self.waiting.retain(|waiting| waiting.link != link);
@@ -52,6 +52,7 @@ impl Broker {
         if !self.sessions.contains_key(&link) {
             return;
         }
+        self.millis = millis;
         self.shows_life(link);
         let Frame { command, entry } = frame;
         match command.kind {

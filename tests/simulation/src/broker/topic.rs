@@ -65,11 +65,20 @@ pub(super) struct Topic {
     /// Where subscriptions that were sought go on, by name.
     pub(super) sought: BTreeMap<String, usize>,
     pub(super) writes: u64,
+    /// When producers that are away left, by name, in milliseconds since the epoch.
+    pub(super) left: BTreeMap<String, u64>,
     /// The first entry that can still be read.
     pub(super) first: usize,
 }
 
 impl Topic {
+    /// A producer is not connected any more.
+    pub(super) fn leave(&mut self, key: ProducerKey, millis: u64) -> Option<Producer> {
+        let producer = self.producers.remove(&key)?;
+        self.left.insert(producer.name.clone(), millis);
+        Some(producer)
+    }
+
     /// The producer of this name, if one is connected.
     pub(super) fn of_name(&self, name: &str) -> Option<ProducerKey> {
         self.producers.iter().find(|(_, producer)| producer.name == name).map(|(key, _)| *key)
