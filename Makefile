@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench profile lint fmt setup licences down
+.PHONY: help demo test bench profile lint fmt setup licences down simulation
 
 help: ## print this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -19,6 +19,11 @@ test: ## everything: set-up, format, lints, unit and property tests, end-to-end 
 	cargo test --workspace --locked --lib --bins
 	cargo test --workspace --locked --doc
 	PULSAR_CONNECT_BIN=$${CARGO_TARGET_DIR:-$$PWD/target}/debug tests/rig/with-servers cargo test --workspace --locked --test '*'
+
+simulation: ## effectively-once from 10,000 seeds of a simulated world; `SEED=n` begins elsewhere
+	cargo build --release --locked -p simulation --bins
+	"$${CARGO_TARGET_DIR:-target}/release/simulation" --seed $${SEED:-1} --count 10000
+	"$${CARGO_TARGET_DIR:-target}/release/simulation" --seed $${SEED:-1} --count 2000 --at-least-once
 
 # The crate `pulsar` is built by itself: what it asks of shared crates must not change what it is compared with.
 bench: ## records/s, CPU per million records, memory, latency, our producer beside others; prints tables and writes them as JSON

@@ -267,6 +267,8 @@ impl Play {
                 cluster.broker(|broker| broker.start());
             }
             Blow::Unload => cluster.broker(|broker| broker.unload(millis)),
+            // In the hours that it takes everything that was on its way arrives.
+            Blow::Forget if !cluster.is_quiet() => {}
             Blow::Forget => cluster.broker(|broker| {
                 for name in broker.known_names() {
                     broker.forget(millis, &name);

@@ -107,6 +107,12 @@ impl Cluster {
         }
     }
 
+    /// Whether nothing is on its way on any connection, and nothing stands still.
+    pub fn is_quiet(&self) -> bool {
+        let (state, now) = (lock(&self.0.state), Instant::now());
+        state.links.values().all(|link| link.to_broker <= now && link.to_client <= now && !link.left)
+    }
+
     /// The connections of a worker are cut: `lost`: what is on its way does not arrive; `heard`: the broker learns of it.
     pub fn cut(&self, worker: &str, lost: bool, heard: bool) {
         let links: Vec<LinkId> = {

@@ -2,7 +2,7 @@
 
 use crate::broker::{Broker, Storage};
 use crate::network::{Cluster, Weather};
-use crate::oracle::{Findings, judge};
+use crate::oracle::{Findings, judge, name};
 use crate::shard::{ScriptedShard, Stream};
 use crate::table::{TableTrouble, Tables};
 use crate::worker::{Surroundings, TOPIC, Worker, WorkerPlan};
@@ -11,6 +11,7 @@ use connector_kinesis::KinesisSourceFactory;
 use connector_kinesis::config::InitialPosition;
 use connector_kinesis::ids::{Checkpoint, HashRange, ShardId};
 use connector_kinesis::lease::{Claimant, Lease, LeaseTable, StreamMark, Worker as Identification};
+use connector_pulsar::wire::unpack::unpack;
 use connector_sdk::{Guarantee, Mistake, OnRecordError, SourceFactory, Task};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -226,6 +227,34 @@ impl Run {
             sleep(Duration::from_millis(100)).await;
         }
         true
+    }
+
+    /// The names of the messages that are stored, in order.
+    pub fn stored(&self) -> Vec<String> {
+        self.around.cluster.broker(|broker| {
+            let mut entries: Vec<_> = broker.entries().into_values().flatten().collect();
+            entries.sort_by_key(|stored| stored.order);
+            let opened = entries.iter().filter_map(|stored| unpack(stored.entry.clone()).ok());
+            opened.flat_map(|entry| entry.records.into_iter().map(|record| name(&record.value))).collect()
+        })
+    }
+
+    /// The stored checkpoint of a shard.
+    pub fn checkpoint(&self, shard: &ShardId) -> String {
+        self.around.tables.table().lease(shard.as_str()).map_or_else(String::new, |row| row.checkpoint.text().to_owned())
+    }
+
+    /// Waits until something is so.
+    ///
+    /// # Panics
+    /// When it is not within two minutes.
+    pub async fn until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while !is_so(self) {
+            assert!(Instant::now() < deadline, "waited in vain until {what}\n{}", self.around.world.take_notes().join("\n"));
+            sleep(Duration::from_millis(1)).await;
+        }
+        self.around.world.note(|| what.to_owned());
     }
 
     /// Compares what the topic holds with what the shards hold.

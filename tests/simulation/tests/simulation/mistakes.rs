@@ -36,5 +36,12 @@ caught! {
     what_was_refused_goes_again: RefusedGoesAgain from 1;
     opened_again_without_success: ReopenWithoutSuccess from 1;
     read_back_from_the_checkpoint: ReadBackFromCheckpoint from 1;
-    a_late_renewal_is_my_write: LateRenewalIsMyWrite from 1;
+}
+
+/// Rare by chance: a renewal that was given up has to land right before a store.
+#[test]
+fn a_late_renewal_is_my_write() {
+    let (with, without) = (crate::schedules::late_renewal(Some(Mistake::LateRenewalIsMyWrite)), crate::schedules::late_renewal(None));
+    assert!(without.holds(Guarantee::EffectivelyOnce), "{}", without.in_words());
+    assert!(!with.holds(Guarantee::EffectivelyOnce), "{}\n{}", with.in_words(), with.trace.join("\n"));
 }
