@@ -7,6 +7,7 @@ use connector_kinesis::ids::ShardId;
 use connector_kinesis::lease::{Created, Ensured, Fault, Item, Lease, LeaseTable, MemoryTable, TableRow, Update, Written};
 use connector_sdk::Error;
 use futures_util::future::BoxFuture;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -64,6 +65,8 @@ pub struct Tables {
     next: Arc<Mutex<Option<Fault>>>,
     trouble: Arc<Mutex<TableTrouble>>,
     script: Arc<Mutex<Option<Script>>>,
+    /// The table as workers see it for whom no time passes.
+    frozen: Arc<Mutex<BTreeMap<String, Arc<MemoryTable>>>>,
 }
 
 impl Tables {
@@ -73,12 +76,21 @@ impl Tables {
         let next: Arc<Mutex<Option<Fault>>> = Arc::default();
         let ordered = Arc::clone(&next);
         table.set_hook(move |_| lock(&ordered).take());
-        Self { world: world.clone(), table, next, trouble: Arc::default(), script: Arc::default() }
+        Self { world: world.clone(), table, next, trouble: Arc::default(), script: Arc::default(), frozen: Arc::default() }
     }
 
     /// The table itself.
     pub fn table(&self) -> &Arc<MemoryTable> {
         &self.table
+    }
+
+    /// A worker's machine stands still, and its clocks with it: for it nobody else ever writes again.
+    pub fn freeze(&self, worker: &str) {
+        let copy = MemoryTable::new(self.table.name());
+        for item in self.table.items() {
+            copy.put(item);
+        }
+        lock(&self.frozen).insert(worker.to_owned(), Arc::new(copy));
     }
 
     /// What goes wrong from now on.
@@ -131,6 +143,11 @@ struct WorkerTable {
 }
 
 impl WorkerTable {
+    /// The table as this worker sees it.
+    fn table(&self) -> Arc<MemoryTable> {
+        lock(&self.tables.frozen).get(&self.worker).map_or_else(|| Arc::clone(&self.tables.table), Arc::clone)
+    }
+
     /// The way there: time, and whatever goes wrong.
     async fn there(&self, what: impl Fn() -> String, update: Option<&Update>) {
         sleep(Duration::from_millis(self.tables.world.between(0, 3))).await;
@@ -195,21 +212,21 @@ impl LeaseTable for WorkerTable {
     fn exists<'a>(&'a self, table: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(async move {
             self.there(|| "exists".to_owned(), None).await;
-            self.tables.table.exists(table).await
+            self.table().exists(table).await
         })
     }
 
     fn ensure(&self, billing: BillingMode) -> BoxFuture<'_, Result<Ensured, Error>> {
         Box::pin(async move {
             self.there(|| "ensure".to_owned(), None).await;
-            self.tables.table.ensure(billing).await
+            self.table().ensure(billing).await
         })
     }
 
     fn scan(&self) -> BoxFuture<'_, Result<Vec<TableRow>, Error>> {
         Box::pin(async move {
             self.there(|| "scan".to_owned(), None).await;
-            let answer = self.tables.table.scan().await;
+            let answer = self.table().scan().await;
             self.back().await;
             answer
         })
@@ -218,7 +235,7 @@ impl LeaseTable for WorkerTable {
     fn get<'a>(&'a self, shard: &'a ShardId) -> BoxFuture<'a, Result<Option<Lease>, Error>> {
         Box::pin(async move {
             self.there(|| "get".to_owned(), None).await;
-            let answer = timeout(PATIENCE, self.tables.table.get(shard)).await;
+            let answer = timeout(PATIENCE, self.table().get(shard)).await;
             self.back().await;
             answer.unwrap_or_else(|_| Err(unanswered()))
         })
@@ -227,7 +244,7 @@ impl LeaseTable for WorkerTable {
     fn create<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Created, Error>> {
         Box::pin(async move {
             self.there(|| "create".to_owned(), None).await;
-            let answer = timeout(PATIENCE, self.tables.table.create(lease)).await;
+            let answer = timeout(PATIENCE, self.table().create(lease)).await;
             self.back().await;
             answer.unwrap_or_else(|_| Ok(Created::Unknown(unanswered())))
         })
@@ -236,7 +253,7 @@ impl LeaseTable for WorkerTable {
     fn update<'a>(&'a self, update: &'a Update) -> BoxFuture<'a, Result<Written, Error>> {
         Box::pin(async move {
             self.there(|| update_in_words(update), Some(update)).await;
-            let answer = timeout(PATIENCE, self.tables.table.update(update)).await;
+            let answer = timeout(PATIENCE, self.table().update(update)).await;
             let answer = answer.unwrap_or_else(|_| Ok(Written::Unknown(unanswered())));
             if let Ok(Written::Refused(_)) = &answer {
                 self.tables.world.note(|| format!("table -> {}: refused", self.worker));
@@ -249,7 +266,7 @@ impl LeaseTable for WorkerTable {
     fn put_children<'a>(&'a self, shard: &'a ShardId, children: &'a [ShardId]) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(async move {
             self.there(|| "put children".to_owned(), None).await;
-            let answer = timeout(PATIENCE, self.tables.table.put_children(shard, children)).await;
+            let answer = timeout(PATIENCE, self.table().put_children(shard, children)).await;
             self.back().await;
             answer.unwrap_or_else(|_| Err(unanswered()))
         })
@@ -258,7 +275,7 @@ impl LeaseTable for WorkerTable {
     fn delete<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(async move {
             self.there(|| "delete".to_owned(), None).await;
-            let answer = self.tables.table.delete(lease).await;
+            let answer = self.table().delete(lease).await;
             self.back().await;
             answer
         })
@@ -267,7 +284,7 @@ impl LeaseTable for WorkerTable {
     fn side_rows<'a>(&'a self, table: &'a str) -> BoxFuture<'a, Result<Option<Vec<Item>>, Error>> {
         Box::pin(async move {
             self.there(|| "side rows".to_owned(), None).await;
-            self.tables.table.side_rows(table).await
+            self.table().side_rows(table).await
         })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! It is known only from producers opened after the lease was taken, and after a steal not before the loser must have noticed.
 
-use super::lane::{Wait, Which};
+use super::lane::{Lane, Wait, Which};
 use super::{Exact, Line};
 use crate::machine::{Machine, Now};
 use connector_sdk::Lineage;
@@ -26,12 +26,19 @@ impl Doubt {
 }
 
 impl Line {
-    /// Whether the broker's word on a name was heard since, and all that it gave rise to is done.
+    /// Whether the broker's word on a name was heard since.
     fn is_told(&self, partition: u32, which: Which, since: Instant) -> bool {
         let Some(lane) = self.lanes.get(&partition) else { return false };
         let door = if which == Which::Main { &lane.main } else { &lane.late };
-        let busy = matches!(lane.wait, Wait::ReadBack { .. } | Wait::Reopened(_));
-        door.asked.is_some_and(|asked| asked >= since) && !busy && lane.refusal.is_none()
+        door.asked.is_some_and(|asked| asked >= since)
+    }
+
+    /// Whether what the broker's word on either name gave rise to is still being done.
+    fn is_busy(&self, partition: u32) -> bool {
+        let busy = |lane: &Lane| {
+            matches!(lane.wait, Wait::ReadBack { .. } | Wait::Reopened(_)) || lane.main.told.is_some() || lane.late.told.is_some()
+        };
+        self.lanes.get(&partition).is_some_and(busy)
     }
 }
 
@@ -49,7 +56,10 @@ impl Exact {
         let doors: Vec<(u32, Which)> = names.flat_map(|which| partitions.iter().map(move |partition| (*partition, which))).collect();
         let mut all_told = true;
         for (partition, which) in doors {
-            if self.lines.get(&number).is_none_or(|line| line.is_told(partition, which, moment)) {
+            let Some(line) = self.lines.get(&number) else { return };
+            // While one name is looked into, the other's word is not asked for again: it stands.
+            if line.is_told(partition, which, moment) {
+                all_told &= !line.is_busy(partition);
                 continue;
             }
             all_told = false;
@@ -67,7 +77,7 @@ impl Exact {
             }
         }
         if all_told && let Some(line) = self.lines.get_mut(&number) {
-            let end = line.lanes.values().filter_map(super::lane::Lane::last).max().unwrap_or(0);
+            let end = line.lanes.values().filter_map(Lane::last).max().unwrap_or(0);
             line.doubt = Doubt::None;
             lineage.set_doubt_end(end);
         }
