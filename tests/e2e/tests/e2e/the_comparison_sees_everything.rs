@@ -26,6 +26,7 @@ fn arrived(partition: u32, sent: &Sent) -> Message {
         properties: properties.map(|(name, value)| (name.to_owned(), value)).into(),
         event_time: Some(5),
         publish_time: 6,
+        producer: "p".to_owned(),
     }
 }
 
@@ -94,4 +95,31 @@ fn an_aggregate_is_laid_out_as_the_kpl_does() {
     assert_eq!(bytes[..4], [0xF3, 0x89, 0x9A, 0xC2]);
     assert_eq!(bytes[4..bytes.len() - 16], message);
     assert_eq!(bytes.len(), 4 + message.len() + 16);
+}
+
+#[test]
+fn a_key_may_move_with_all_that_is_later_to_a_partition_that_was_added() {
+    let records: Vec<Sent> = (1..=4).map(|number| sent(0, number, "a")).collect();
+    let at = |partitions: [u32; 4]| -> Vec<Message> { records.iter().zip(partitions).map(|(one, at)| arrived(at, one)).collect() };
+    let truth = || Truth::new(records.clone());
+    assert_eq!(truth().compare(&at([0, 0, 2, 2])).disorder.count, 1, "nothing was added");
+    truth().of_a_topic_that_grew(1).compare(&at([0, 0, 2, 2])).assert_exact();
+    assert_eq!(truth().of_a_topic_that_grew(1).compare(&at([0, 2, 0, 2])).disorder.count, 1, "it went to and fro");
+    truth().of_a_topic_that_grew(2).compare(&at([0, 2, 2, 0])).assert_exact();
+    let mut early = at([0, 0, 2, 2]);
+    early[2].publish_time -= 1;
+    assert_eq!(truth().of_a_topic_that_grew(1).compare(&early).disorder.count, 1, "the first copies were still on the way");
+    let reversed: Vec<Message> = at([0, 0, 2, 2]).into_iter().rev().collect();
+    assert!(truth().of_a_topic_that_grew(1).compare(&reversed).disorder.count > 0);
+}
+
+#[test]
+fn what_is_late_is_there_and_its_order_is_not_judged() {
+    let (truth, mut messages) = sound();
+    let mut first = messages.remove(0);
+    first.producer = "p-late".to_owned();
+    messages.push(first);
+    let comparison = truth.compare(&messages);
+    comparison.assert_exact();
+    assert_eq!(comparison.late, 1);
 }

@@ -169,6 +169,14 @@ impl Broker {
         printed.expect("the broker has a key").trim().to_owned()
     }
 
+    /// What the admin API answers to a question, which begins behind `/admin/v2/`.
+    pub(crate) async fn ask(&self, path: &str) -> anyhow::Result<serde_json::Value> {
+        let url = format!("{}/admin/v2/{path}", self.admin);
+        let answer = http::call("GET", &url, &[], b"").await?;
+        anyhow::ensure!(answer.status == 200, "{} {}", answer.status, answer.text());
+        Ok(serde_json::from_slice(&answer.body)?)
+    }
+
     /// One call of the admin API, tried until the broker takes it: a new broker loads its parts one by one.
     pub(crate) async fn administer(&self, method: &str, path: &str, body: &str) {
         let url = format!("{}/admin/v2/{path}", self.admin);

@@ -10,6 +10,7 @@
 pub(crate) mod broker;
 pub(crate) mod http;
 pub(crate) mod kpl;
+pub(crate) mod namespace;
 pub(crate) mod oracle;
 pub(crate) mod source;
 pub(crate) mod stream;

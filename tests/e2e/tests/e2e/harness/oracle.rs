@@ -17,6 +17,9 @@ const KEY: &str = "kinesis.partition.key";
 /// Findings of a kind that are listed; the rest is counted.
 const LISTED: usize = 10;
 
+/// A record's number and sub-sequence number, the partition it is in, and when it was published.
+type Stored<'a> = ((&'a str, usize), u32, u64);
+
 /// A record as it was put.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
@@ -33,12 +36,18 @@ pub(crate) struct Sent {
 pub(crate) struct Truth {
     sent: Vec<Sent>,
     by_number: HashMap<(String, usize), usize>,
+    growths: usize,
 }
 
 impl Truth {
     pub(crate) fn new(sent: Vec<Sent>) -> Self {
         let by_number = sent.iter().enumerate().map(|(index, one)| ((one.number.clone(), one.sub), index)).collect();
-        Self { sent, by_number }
+        Self { sent, by_number, growths: 0 }
+    }
+
+    /// The topic gained partitions so many times meanwhile: each time a key may move to another partition, with all of its later records.
+    pub(crate) fn of_a_topic_that_grew(self, growths: usize) -> Self {
+        Self { growths, ..self }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -59,8 +68,8 @@ impl Truth {
         let mut comparison = Comparison { sent: self.sent.len(), arrived: arrived.len(), ..Comparison::default() };
         let mut seen: HashSet<usize> = HashSet::new();
         let mut last_of_shard: HashMap<(u32, &str), (&str, usize)> = HashMap::new();
-        let mut last_of_key: HashMap<&str, (&str, usize)> = HashMap::new();
-        let mut partition_of_key: HashMap<&str, u32> = HashMap::new();
+        let mut last_of_key: HashMap<(&str, u32), (&str, usize)> = HashMap::new();
+        let mut of_key: HashMap<&str, Vec<Stored>> = HashMap::new();
         for message in arrived {
             let number = message.property(NUMBER).unwrap_or_default().to_owned();
             let sub = message.property(SUB).and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -74,17 +83,29 @@ impl Truth {
                 comparison.doubled.push(message.publish_time);
                 continue;
             }
+            if message.is_late() {
+                // Refused and overtaken: it is there, behind what overtook it.
+                comparison.late += 1;
+                continue;
+            }
             let at = (sent.number.as_str(), sent.sub);
             // Sequence numbers are of one length: text order is numeric order, also from parent to child.
             if let Some(before) = last_of_shard.insert((message.partition, sent.shard.as_str()), at).filter(|before| *before >= at) {
                 comparison.disorder.add(|| format!("in {} {at:?} came after {before:?}", sent.shard));
             }
-            if let Some(before) = last_of_key.insert(sent.key.as_str(), at).filter(|before| *before >= at) {
+            if let Some(before) = last_of_key.insert((sent.key.as_str(), message.partition), at).filter(|before| *before >= at) {
                 comparison.disorder.add(|| format!("of key `{}` {at:?} came after {before:?}", sent.key));
             }
-            let home = *partition_of_key.entry(sent.key.as_str()).or_insert(message.partition);
-            if home != message.partition {
-                comparison.disorder.add(|| format!("key `{}` is in the partitions {home} and {}", sent.key, message.partition));
+            of_key.entry(sent.key.as_str()).or_default().push((at, message.partition, message.publish_time));
+        }
+        for (key, mut stored) in of_key {
+            stored.sort_unstable();
+            let moves: Vec<&[Stored]> = stored.windows(2).filter(|pair| pair[0].1 != pair[1].1).collect();
+            if moves.len() > self.growths {
+                comparison.disorder.add(|| format!("key `{key}` moved {} times between partitions, first {:?}", moves.len(), moves[0]));
+            }
+            if let Some(early) = moves.iter().find(|pair| pair[0].2 > pair[1].2) {
+                comparison.disorder.add(|| format!("key `{key}` moved before what it had on the way was stored: {early:?}"));
             }
         }
         for (_, sent) in self.sent.iter().enumerate().filter(|(index, _)| !seen.contains(index)) {
@@ -125,6 +146,8 @@ pub(crate) struct Comparison {
     pub(crate) lost: Findings,
     pub(crate) wrong: Findings,
     pub(crate) disorder: Findings,
+    /// Messages published under a name for numbers that were refused and overtaken; their order is not judged.
+    pub(crate) late: usize,
     /// Publish times of messages that repeat an earlier one, in milliseconds since the epoch.
     pub(crate) doubled: Vec<u64>,
 }
@@ -161,7 +184,14 @@ impl Comparison {
 
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} records were put, {} messages arrived, {} of them doubled", self.sent, self.arrived, self.doubled.len())?;
+        writeln!(
+            f,
+            "{} records were put, {} messages arrived, {} of them doubled, {} late",
+            self.sent,
+            self.arrived,
+            self.doubled.len(),
+            self.late
+        )?;
         writeln!(f, "  lost: {}", self.lost)?;
         writeln!(f, "  wrong: {}", self.wrong)?;
         write!(f, "  out of order: {}", self.disorder)

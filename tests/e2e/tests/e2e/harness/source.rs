@@ -87,8 +87,12 @@ impl Setup {
 
     /// A key of the file around it.
     pub(crate) fn top(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.file.insert(key.to_owned(), value.into());
+        self.set_top(key, value);
         self
+    }
+
+    pub(crate) fn set_top(&mut self, key: &str, value: impl Into<Value>) {
+        self.file.insert(key.to_owned(), value.into());
     }
 
     /// Polling rather than fan-out.
@@ -122,13 +126,35 @@ impl Setup {
         self
     }
 
+    /// What a command says that takes the configuration's file at the end of `arguments`; it must end with 0.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> String {
+        let binary = tokio::task::spawn_blocking(binary).await.expect("finding the program does not panic");
+        let file = self.write_file(&format!("asked-{}.json", fastrand::u32(..)));
+        let mut command = tokio::process::Command::new(binary);
+        command.args(arguments).arg(&file).env_clear().env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", self.folder.path());
+        let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("the program can be started");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{arguments:?} ended with {}: {text}{}", output.status, String::from_utf8_lossy(&output.stderr));
+        text
+    }
+
+    /// The lease table as `pulsar-connect leases --json` tells it.
+    pub(crate) async fn leases(&self) -> Value {
+        serde_json::from_str(&self.command(&["leases", "--json", "--source-config-file"]).await).expect("`--json` prints JSON")
+    }
+
+    fn write_file(&self, name: &str) -> PathBuf {
+        let file = self.folder.path().join(name);
+        std::fs::write(&file, Value::Object(self.file.clone()).to_string()).expect("the test's folder can be written");
+        file
+    }
+
     /// Starts a process.
     pub(crate) async fn start(&self) -> Source {
         let binary = tokio::task::spawn_blocking(binary).await.expect("finding the program does not panic");
         let nth = self.starts.get() + 1;
         self.starts.set(nth);
-        let (file, log) = (self.folder.path().join(format!("source-{nth}.json")), self.folder.path().join(format!("source-{nth}.log")));
-        std::fs::write(&file, Value::Object(self.file.clone()).to_string()).expect("the test's folder can be written");
+        let (file, log) = (self.write_file(&format!("source-{nth}.json")), self.folder.path().join(format!("source-{nth}.log")));
         let output = std::fs::File::create(&log).expect("the test's folder can be written");
         let metrics = self.metrics.then(free_port);
         let mut command = tokio::process::Command::new(binary);

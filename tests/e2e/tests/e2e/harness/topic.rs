@@ -41,9 +41,16 @@ pub(crate) struct Message {
     pub(crate) event_time: Option<u64>,
     /// Milliseconds since the epoch, by the producer.
     pub(crate) publish_time: u64,
+    /// The name of the producer, where the client tells it.
+    pub(crate) producer: String,
 }
 
 impl Message {
+    /// Whether it was published under a name for numbers that were refused and overtaken.
+    pub(crate) fn is_late(&self) -> bool {
+        self.producer.ends_with("-late")
+    }
+
     fn is_no_probe(&self) -> bool {
         self.key.as_deref() != Some(PROBE)
     }
@@ -80,6 +87,57 @@ impl Topic {
     /// Makes the topic, which has no partitions, before its first use.
     pub(crate) async fn create(&self) {
         self.broker.administer("PUT", &self.path(), "").await;
+    }
+
+    /// Gives it more partitions, while it is used or not.
+    pub(crate) async fn grow(&mut self, partitions: u32) {
+        self.broker.administer("POST", &format!("{}/partitions", self.path()), &partitions.to_string()).await;
+        self.partitions = partitions;
+    }
+
+    /// The names of its partitions; its own where it has none.
+    pub(crate) fn parts(&self) -> Vec<String> {
+        match self.partitions {
+            0 => vec![self.name.clone()],
+            partitions => (0..partitions).map(|at| format!("{}-partition-{at}", self.name)).collect(),
+        }
+    }
+
+    /// Takes all of it away from its broker: producers have to find it again.
+    pub(crate) async fn unload(&self) {
+        self.broker.administer("PUT", &format!("{}/unload", self.path()), "").await;
+    }
+
+    /// Deletes everything that is in it.
+    pub(crate) async fn truncate(&self) {
+        for part in self.parts() {
+            self.broker.administer("DELETE", &format!("{}/truncate", part.replacen("://", "/", 1)), "").await;
+        }
+    }
+
+    /// Deletes it with all partitions, whoever uses it.
+    pub(crate) async fn delete(&self) {
+        let what = if self.partitions == 0 { "" } else { "/partitions" };
+        self.broker.administer("DELETE", &format!("{}{what}?force=true", self.path()), "").await;
+    }
+
+    /// Waits until every partition keeps numbers of producers, or none does.
+    pub(crate) async fn keeps_numbers(&self, yes: bool) {
+        let wanted = if yes { "Enabled" } else { "Disabled" };
+        for part in self.parts() {
+            let path = part.replacen("://", "/", 1);
+            until(&format!("deduplication of `{part}` to be {wanted}"), PATIENCE, async || {
+                let stats = self.broker.ask(&format!("{path}/stats")).await?;
+                let status = stats["deduplicationStatus"].as_str().unwrap_or_default().to_owned();
+                if status == wanted { Ok(()) } else { Err(anyhow::anyhow!("it is {status}")) }
+            })
+            .await;
+        }
+    }
+
+    /// Announces the largest entry that the topic takes; it holds when a probe is refused, or taken.
+    pub(crate) async fn limit(&self, bytes: usize) {
+        self.broker.administer("POST", &format!("{}/maxMessageSize", self.path()), &bytes.to_string()).await;
     }
 
     /// Reads as the role of a token.
@@ -143,15 +201,28 @@ impl Topic {
 
     /// Sends messages of `size` bytes until the topic refuses one: so long a limit takes to come into force. Readers leave them out.
     pub(crate) async fn probe_until_refused(&self, size: usize) {
+        self.probe(size, false).await;
+    }
+
+    /// Sends messages of `size` bytes until the topic takes one.
+    pub(crate) async fn probe_until_taken(&self, size: usize) {
+        self.probe(size, true).await;
+    }
+
+    async fn probe(&self, size: usize, wanted: bool) {
         let client = Pulsar::builder(&self.broker.url, TokioExecutor).build().await.expect("the broker runs");
-        let mut producer = client.producer().with_topic(&self.name).build().await.expect("the topic takes a producer");
-        until(&format!("`{}` to refuse {size} bytes", self.name), PATIENCE, async || {
+        let part = self.parts().remove(0);
+        until(&format!("`{part}` to {} {size} bytes", if wanted { "take" } else { "refuse" }), PATIENCE, async || {
+            let mut producer = client.producer().with_topic(&part).build().await.map_err(|error| error.to_string())?;
             let probe = pulsar::producer::Message { payload: vec![0; size], partition_key: Some(PROBE.to_owned()), ..Default::default() };
-            let Ok(receipt) = producer.send_non_blocking(probe).await else { return Ok(()) };
-            receipt.await.map_or(Ok(()), |_| Err("it was taken"))
+            let taken = match producer.send_non_blocking(probe).await {
+                Ok(receipt) => receipt.await.is_ok(),
+                Err(_) => false,
+            };
+            drop(producer.close().await);
+            if taken == wanted { Ok(()) } else { Err(if taken { "it was taken" } else { "it was refused" }.to_owned()) }
         })
         .await;
-        producer.close().await.expect("the producer closes");
     }
 
     /// The first `count` messages, read by Pulsar's own Java client.
@@ -188,6 +259,7 @@ fn taken(partition: u32, message: pulsar::consumer::Message<Vec<u8>>) -> Message
         key_is_base64: metadata.partition_key_b64_encoded(),
         event_time: metadata.event_time.filter(|time| *time > 0),
         publish_time: metadata.publish_time,
+        producer: metadata.producer_name,
         key: metadata.partition_key,
         properties: metadata.properties.into_iter().map(|pair| (pair.key, pair.value)).collect(),
         value: message.payload.data,
@@ -206,6 +278,7 @@ fn told_by_java(line: &str) -> Message {
         properties: properties.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
         event_time: told["event_time"].as_u64().filter(|time| *time > 0),
         publish_time: told["publish_time"].as_u64().expect("a message has a publish time"),
+        producer: String::new(),
     }
 }
 
