@@ -2,10 +2,10 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench profile lint fmt setup licences down simulation
+.PHONY: help demo test simulation exactly-once bench profile lint fmt setup licences down
 
 help: ## print this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
 demo: ## Kinesis to Pulsar on this machine: a real broker, local-aws, a stream, the source, and what a consumer receives
 	@tests/rig/demo
@@ -36,6 +36,14 @@ profile: ## instructions of a record from Kinesis to a publisher that does nothi
 	cargo build --release --locked -p pulsar-connect -p local-aws -p bench --bins
 	"$${CARGO_TARGET_DIR:-target}/release/bench" profile --retrieval fan-out
 	"$${CARGO_TARGET_DIR:-target}/release/bench" profile --retrieval polling
+
+MINUTES ?= 30
+SEED ?= 1
+exactly-once: ## 30 minutes (MINUTES) of kills, reshards, moves and limits under EFFECTIVELY_ONCE; compares every record, writes docs/reliability.md
+	@tests/rig/setup test
+	cargo build --workspace --all-targets --locked
+	EXACTLY_ONCE_MINUTES=$(MINUTES) EXACTLY_ONCE_SEED=$(SEED) EXACTLY_ONCE_JSON=$(CURDIR)/docs/reliability.json EXACTLY_ONCE_MARKDOWN=$(CURDIR)/docs/reliability.md \
+	PULSAR_CONNECT_BIN=$${CARGO_TARGET_DIR:-$$PWD/target}/debug cargo test --workspace --locked --test e2e -- --nocapture exactly_once_under_everything
 
 lint: ## format and lints, without tests
 	cargo fmt --all --check

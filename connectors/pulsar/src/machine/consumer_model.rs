@@ -198,7 +198,9 @@ impl Broker {
                 let last = self.log.last().map_or(MessageId { ledger: -1, entry: -1 }, |stored| stored.id);
                 let Some((_, cursor)) = self.cursor(connection, ask.consumer_id) else { return };
                 let before = cursor.next.checked_sub(1);
-                let mark = before.and_then(|before| self.log.get(before)).map(|stored| data(stored.id));
+                // Where nothing was stored before, it stands in the ledger that is open.
+                let open = MessageId { ledger: self.log.first().map_or(5, |first| first.id.ledger), entry: -1 };
+                let mark = Some(data(before.and_then(|before| self.log.get(before)).map_or(open, |stored| stored.id)));
                 let answer = consume::LastMessageId { last_message_id: data(last), request_id: ask.request_id, mark_delete: mark };
                 let command =
                     BaseCommand { kind: kind::GET_LAST_MESSAGE_ID_RESPONSE, last_message_id: Some(Box::new(answer)), ..Default::default() };

@@ -197,7 +197,8 @@ impl Machine {
         if !std::mem::replace(&mut reading.ended, true) {
             reading.end = last;
             if reading.from == ReadFrom::End {
-                let end = Some(answer).filter(|end| end.ledger >= 0);
+                // Of an empty topic the broker tells no last message; its cursor stands before the first one that will be.
+                let end = Some(answer).filter(|end| end.ledger >= 0).or(cursor.filter(|cursor| cursor.ledger >= 0));
                 return self.end_read_back(id, Ok(ReadBack { found: Vec::new(), begins_at_or_before: true, end }));
             }
             let from_is_there = match reading.from {

@@ -74,6 +74,20 @@ fn the_end_is_the_last_entry_as_of_opening() {
 }
 
 #[test]
+fn the_end_of_an_empty_topic_is_where_a_reading_back_can_begin() {
+    let mut world = World::new(1);
+    world.read_back(ReadFrom::End);
+    world.run(Duration::from_secs(1));
+    let end = world.read[0].as_ref().unwrap().end.unwrap();
+    assert!(end.entry < 0, "{end}");
+    world.read.clear();
+    world.broker.store(5, "me", &[1 << 24], 100);
+    world.read_back(ReadFrom::Message(end));
+    world.run(Duration::from_secs(1));
+    assert_eq!(found(&world), (vec![1 << 24], true));
+}
+
+#[test]
 fn a_range_whose_beginning_is_not_there_is_gone() {
     // Trimmed: ledger 5 was deleted.
     let mut world = filled();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::harness::broker;
 use crate::harness::namespace::Namespace;
 use crate::harness::source::Setup;
@@ -68,4 +70,40 @@ async fn effectively_once_survives_kill_nine() {
     source.stop().await;
     drop(follower);
     stream.truth().compare(&topic.read_all().await).assert_exact();
+}
+
+/// What is guaranteed is said before anything runs and at each start; what is in doubt shows in the table.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn effectively_once_says_what_it_guarantees() {
+    let namespace = Namespace::with_deduplication(broker::shared().await).await;
+    let stream = Stream::start(1).await;
+    let topic = namespace.partitioned("said", 2).await;
+    let mut setup = Setup::exactly_once(&stream, &topic);
+    let validated = setup.command(&["validate"]).await;
+    let sentences: Vec<&str> = validated.lines().skip(1).map(str::trim).filter(|line| !line.starts_with("note:")).collect();
+    assert!(sentences[0].starts_with("EFFECTIVELY_ONCE: every record is published once"), "{validated}");
+    assert!(sentences[0].contains(&format!("set-deduplication {} --enable", namespace.name)), "{validated}");
+    stream.put_numbered(0, 500, 50);
+    let mut source = setup.start().await;
+    for sentence in &sentences {
+        source.says(&["INFO", sentence], Duration::from_secs(60)).await;
+    }
+    let follower = topic.follow().await;
+    follower.at_least(500, Duration::from_secs(60)).await;
+    drop(follower);
+    let table = setup.command(&["leases", "--source-config-file"]).await;
+    assert!(table.lines().next().unwrap().contains("EPOCH") && table.contains("in doubt"), "{table}");
+    source.stop().await;
+    let table = setup.command(&["leases", "--source-config-file"]).await;
+    assert!(table.contains("clean") && !table.contains("in doubt"), "{table}");
+    let leases = setup.leases().await;
+    let lease = &leases["leases"][0];
+    assert_eq!((&lease["clean"], &lease["ordinal"], &lease["exact"]["partitions"]), (&json!(true), &json!(500), &json!(2)), "{leases:#}");
+    let last = lease["exact"]["lastNumbers"].as_object().unwrap().values().map(|number| number["ordinal"].as_u64().unwrap()).max();
+    assert_eq!(last, Some(500), "{leases:#}");
+
+    setup.set_config("acceptDuplicates", true);
+    assert!(setup.command(&["validate"]).await.contains("may be published twice (`acceptDuplicates`)"));
+    setup.set_top("processingGuarantees", "ATLEAST_ONCE");
+    assert!(setup.command(&["validate"]).await.contains("ATLEAST_ONCE: every record is published"));
 }

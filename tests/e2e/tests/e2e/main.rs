@@ -17,6 +17,7 @@ mod exactly_once_deduplication;
 mod exactly_once_growth;
 mod exactly_once_limits;
 mod exactly_once_owners;
+mod exactly_once_under_everything;
 mod harness;
 mod java_tables_are_continued;
 mod kill_nine_loses_nothing;

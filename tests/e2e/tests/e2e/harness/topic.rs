@@ -108,10 +108,19 @@ impl Topic {
         self.broker.administer("PUT", &format!("{}/unload", self.path()), "").await;
     }
 
-    /// Deletes everything that is in it.
-    pub(crate) async fn truncate(&self) {
+    /// Deletes everything that is in it; nobody may be using it.
+    pub(crate) async fn lose_everything(&self) {
+        // Only a ledger that is written no more can be deleted.
+        self.unload().await;
         for part in self.parts() {
-            self.broker.administer("DELETE", &format!("{}/truncate", part.replacen("://", "/", 1)), "").await;
+            let path = part.replacen("://", "/", 1);
+            until(&format!("`{part}` to be empty"), PATIENCE, async || {
+                self.broker.administer("DELETE", &format!("{path}/truncate"), "").await;
+                let stats = self.broker.ask(&format!("{path}/internalStats")).await?;
+                let left = stats["numberOfEntries"].as_u64().unwrap_or(u64::MAX);
+                if left == 0 { Ok(()) } else { Err(anyhow::anyhow!("it has {left} entries")) }
+            })
+            .await;
         }
     }
 
