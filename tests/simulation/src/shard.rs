@@ -80,7 +80,7 @@ impl ScriptedShard {
         };
         self.raws.push(RawRecord {
             sequence: SequenceNumber::parse((number * 10).to_string()).expect("digits"),
-            partition_key: key.into(),
+            partition_key: Some(key.into()),
             data,
             arrived_at: Some(crate::world::START),
             encryption: Encryption::None,

@@ -14,7 +14,9 @@ use connector_kinesis::lease::{Claimant, HeldLease, Lease, LeaseTable, StoreErro
 use connector_kinesis::metrics::Facts;
 use connector_kinesis::port::StreamDescription;
 use connector_kinesis::simulation::{Batches, Shards};
-use connector_pulsar::{BatchingConfig, ClientConfig, Compression, ExactlyOnce, ProducerConfig, Publisher, PublisherSettings};
+use connector_pulsar::{
+    BatchingConfig, ClientConfig, Compression, ExactlyOnce, ProducerConfig, Publisher, PublisherSettings, SchemaConfig,
+};
 use connector_sdk::{ByteBudget, Clock, Error, Failures, Guarantee, Identity, Lineages, OnRecordError, Random, Sink, SourceContext, Task};
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
@@ -451,6 +453,7 @@ impl Body {
                 batching_config: Some(batching),
                 ..ProducerConfig::default()
             }),
+            schema: SchemaConfig::default(),
             guarantee: self.around.guarantee,
             exactly_once: (self.around.guarantee == Guarantee::EffectivelyOnce)
                 .then(|| ExactlyOnce { lineages: lineages.clone(), accept_duplicates: self.plan.accept_duplicates }),

@@ -69,6 +69,7 @@ async fn main() -> anyhow::Result<()> {
         "batchingConfig": { "enabled": !arguments.unbatched },
     });
     let settings = PublisherSettings {
+        schema: connector_pulsar::SchemaConfig::default(),
         client: ClientConfig::new(arguments.url),
         topic: arguments.topic,
         producer: Some(serde_json::from_value(producer).context("the producer's configuration is wrong")?),

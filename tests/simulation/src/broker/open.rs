@@ -62,6 +62,7 @@ impl Broker {
             request_id,
             producer_name,
             last_sequence_id: Some(last),
+            schema_version: None,
             topic_epoch: None,
             producer_ready: Some(true),
         };
