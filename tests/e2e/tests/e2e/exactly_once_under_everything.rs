@@ -233,6 +233,9 @@ impl World {
         self.report.partitions = self.topic.partitions;
         self.report.take(&comparison);
         self.report.write();
+        if !comparison.is_exact() || self.report.said_to_be_doubled > 0 {
+            println!("the logs of all hosts are in {}", self.setup.keep_files().display());
+        }
         comparison.assert_exact();
         assert_eq!(self.report.said_to_be_doubled, 0, "nothing happened that allows to store anything twice");
     }

@@ -81,6 +81,10 @@ impl Truth {
             comparison.check_content(sent, message);
             if !seen.insert(*index) {
                 comparison.doubled.push(message.publish_time);
+                let Message { partition, producer, publish_time, .. } = message;
+                comparison
+                    .twice
+                    .add(|| format!("{number}/{sub} of {} again in partition {partition} at {publish_time} by `{producer}`", sent.shard));
                 continue;
             }
             if message.is_late() {
@@ -150,6 +154,7 @@ pub(crate) struct Comparison {
     pub(crate) late: usize,
     /// Publish times of messages that repeat an earlier one, in milliseconds since the epoch.
     pub(crate) doubled: Vec<u64>,
+    twice: Findings,
 }
 
 impl Comparison {
@@ -168,6 +173,11 @@ impl Comparison {
         if message.event_time.is_none() || arrived_at.is_some_and(|at| message.event_time != Some(at)) {
             self.wrong.add(|| format!("{}: the event time is {:?}, it arrived at {arrived_at:?}", which(), message.event_time));
         }
+    }
+
+    /// Whether everything arrived, unchanged, in order and once.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.lost.count + self.wrong.count + self.disorder.count + self.doubled.len() == 0
     }
 
     /// Everything arrived, unchanged and in order; what is doubled is left to the caller.
@@ -193,6 +203,7 @@ impl fmt::Display for Comparison {
             self.late
         )?;
         writeln!(f, "  lost: {}", self.lost)?;
+        writeln!(f, "  doubled: {}", self.twice)?;
         writeln!(f, "  wrong: {}", self.wrong)?;
         write!(f, "  out of order: {}", self.disorder)
     }

@@ -143,6 +143,16 @@ impl Setup {
         serde_json::from_str(&self.command(&["leases", "--json", "--source-config-file"]).await).expect("`--json` prints JSON")
     }
 
+    /// Copies all configurations and logs so far to a folder that outlives the test.
+    pub(crate) fn keep_files(&self) -> PathBuf {
+        let kept = std::env::temp_dir().join(super::unique("kept"));
+        std::fs::create_dir_all(&kept).expect("the folder for temporary files can be written");
+        for file in std::fs::read_dir(self.folder.path()).expect("the test's folder can be read").flatten() {
+            drop(std::fs::copy(file.path(), kept.join(file.file_name())));
+        }
+        kept
+    }
+
     fn write_file(&self, name: &str) -> PathBuf {
         let file = self.folder.path().join(name);
         std::fs::write(&file, Value::Object(self.file.clone()).to_string()).expect("the test's folder can be written");
