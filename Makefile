@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulation exactly-once bench profile lint fmt setup licences down
+.PHONY: help demo test fuzz simulation exactly-once bench profile lint fmt setup licences down
 
 help: ## print this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -19,6 +19,19 @@ test: ## everything: set-up, format, lints, unit and property tests, end-to-end 
 	cargo test --workspace --locked --lib --bins
 	cargo test --workspace --locked --doc
 	PULSAR_CONNECT_BIN=$${CARGO_TARGET_DIR:-$$PWD/target}/debug tests/rig/with-servers cargo test --workspace --locked --test '*'
+
+FUZZ_SECONDS ?= 60
+FUZZ_HOST := $$(rustc -vV | sed -n 's/^host: //p')
+
+# A workspace of its own, on a nightly compiler: the product needs neither. No input may make it reserve more than what 4 KiB can become.
+fuzz: ## what reads the network, on any input for FUZZ_SECONDS (60) a target; inputs that fail are left in fuzz/artifacts
+	rustup run nightly rustc --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal
+	command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	cd fuzz && cargo +nightly fuzz build --dev
+	cd fuzz && target/$(FUZZ_HOST)/debug/seeds
+	cd fuzz && for target in frame entry machine; do \
+	  cargo +nightly fuzz run --dev $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -malloc_limit_mb=192; \
+	done
 
 simulation: ## effectively-once from 10,000 seeds of a simulated world; `SEED=n` begins elsewhere
 	cargo build --release --locked -p simulation --bins

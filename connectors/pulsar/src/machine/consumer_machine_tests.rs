@@ -450,6 +450,45 @@ fn a_damaged_entry_is_acknowledged_as_damaged_and_said() {
     assert!(world.news.iter().any(|news| news.contains("unusable 1:0 true") && news.contains("its checksum does not fit")));
 }
 
+/// An entry that claims so many messages, with this payload.
+fn claiming(count: i32, payload: &'static [u8]) -> Bytes {
+    let metadata =
+        MessageMetadata { producer_name: "p".into(), sequence_id: i64::MAX, num_messages_in_batch: Some(count), ..Default::default() };
+    let mut entry = BytesMut::new();
+    entry.put_u32(u32::try_from(metadata.encoded_len()).unwrap());
+    metadata.encode(&mut entry).unwrap();
+    entry.put_slice(payload);
+    entry.freeze()
+}
+
+/// Else what was tracked of it would count as unacknowledged for ever.
+#[test]
+fn a_batch_that_is_damaged_inside_takes_nothing_of_what_may_be_unacknowledged() {
+    let (mut world, _) = subscribed(Subscription { most_unacknowledged: 4, ..earliest() });
+    for _ in 0..4 {
+        world.broker.store_entry(1, claiming(3, &[0xff; 12]), 3, 1);
+    }
+    world.broker.store(1, "p", &[7], 1);
+    world.settle();
+    assert_eq!(numbers(&mut world), [7]);
+    assert_eq!(world.news.iter().filter(|news| news.contains("unusable")).count(), 4);
+}
+
+/// Room for what a batch claims to hold is made only as far as its payload can hold it.
+#[test]
+fn a_batch_that_claims_more_messages_than_it_has_room_for_is_damaged() {
+    let (mut world, _) = subscribed(earliest());
+    for count in [i32::MAX, 1 << 20, 3, -1] {
+        world.broker.store_entry(1, claiming(count, &[0, 0, 0, 2, 0x18, 0]), 1, 1);
+    }
+    // Numbered by the entry: what is behind the last number there is stays at it.
+    world.broker.store_entry(1, claiming(2, b"\0\0\0\x02\x18\x011\0\0\0\x02\x18\x012"), 2, 1);
+    world.settle();
+    let numbered: Vec<i64> = world.queue.iter().map(|message| message.sequence_id).collect();
+    assert_eq!(numbered, [i64::MAX, i64::MAX]);
+    assert_eq!(world.news.iter().filter(|news| news.contains("unusable")).count(), 4);
+}
+
 #[test]
 fn a_delivery_for_nobody_is_skipped() {
     let (mut world, _) = subscribed(earliest());

@@ -133,6 +133,10 @@ impl Machine {
         let Some(consumer) = self.consumers.get_mut(&id) else { return };
         let Clear { metadata, payload, chunks, encrypted } = clear;
         let batch = metadata.num_messages_in_batch.filter(|_| !encrypted);
+        if batch.is_some_and(|count| !unpack::has_room_for(count, &payload)) {
+            let damage = FrameError::Entry("its payload is too short for its messages");
+            return self.unusable(id, message, Unusable::Damaged(validation_error::BATCH, damage));
+        }
         let size = batch.map_or(1, |count| u32::try_from(count).unwrap_or(0)).max(1);
         let durable = consumer.subscription.durable;
         let still = wanted(consumer, message, size, if batch.is_some() { &delivery.ack_set } else { &[] });
@@ -160,7 +164,10 @@ impl Machine {
         };
         let (messages, void) = match messages {
             Ok(messages) => messages,
-            Err(damage) => return self.unusable(id, message, Unusable::Damaged(validation_error::BATCH, damage)),
+            Err(damage) => {
+                consumer.unacked.forget(message);
+                return self.unusable(id, message, Unusable::Damaged(validation_error::BATCH, damage));
+            }
         };
         let cost = messages.iter().map(Message::cost).sum();
         let over = consumer.flow.hold(cost);
@@ -333,7 +340,7 @@ impl Common<'_> {
             event_time: single.event_time.filter(|time| *time > 0),
             publish_time: self.metadata.publish_time,
             producer_name: self.producer_name.clone(),
-            sequence_id: single.sequence_id.unwrap_or(self.metadata.sequence_id + index),
+            sequence_id: single.sequence_id.unwrap_or(self.metadata.sequence_id.saturating_add(index)),
             redelivery_count: self.redelivery_count,
             schema_version: self.metadata.schema_version.clone().filter(|version| !version.is_empty()),
             encrypted: false,

@@ -545,6 +545,10 @@ mod consumer_machine_tests;
 #[cfg(test)]
 pub(crate) mod consumer_model;
 #[cfg(test)]
+mod named_model;
+#[cfg(test)]
+mod named_tests;
+#[cfg(test)]
 mod read_back_tests;
 #[cfg(test)]
 #[path = "machine_tests.rs"]

@@ -302,6 +302,10 @@ impl Machine {
     pub fn close(&mut self, now: Now, id: ProducerId) {
         let state = std::mem::replace(&mut self.producer_mut(id).state, State::Closed);
         self.give_back_all(id);
+        // Nobody waits for the answer any more, and with its connection it may never come.
+        if let Some(request) = state.request().filter(|_| !matches!(state, State::Closing { .. })) {
+            self.requests.remove(&request);
+        }
         match state {
             State::Ready(connection) | State::Opening { connection, .. } => {
                 self.close_then(now, connection, id, super::producer::After::End);

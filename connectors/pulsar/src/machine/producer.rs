@@ -17,6 +17,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// A last number above this leaves no room for those that follow it: the broker's memory is damaged.
+const MOST_LAST: i64 = i64::MAX / 2;
+
 #[derive(Debug)]
 pub(super) enum State {
     /// Until the next attempt.
@@ -333,6 +336,10 @@ impl Machine {
         let producer = self.producer_mut(id);
         let again = std::mem::replace(&mut producer.opened, true);
         let last = answer.last_sequence_id.unwrap_or(-1);
+        if producer.named.is_none() && last > MOST_LAST {
+            let error = Error::transient(format!("the broker's last number on `{}` is {last}: there is none behind it", producer.topic));
+            return self.close_and_retry(now, connection, id, error);
+        }
         producer.batch_bytes = batch_bytes;
         if last >= 0 {
             producer.next_sequence = producer.next_sequence.max(last + 1);

@@ -109,7 +109,7 @@ impl Reading {
     /// Whether nothing is missing between the entry read last and this one, as far as that can be seen.
     fn follows(&self, id: MessageId) -> bool {
         match (self.at, self.from) {
-            (Some(at), _) if id.ledger == at.ledger => id.entry == at.entry + 1,
+            (Some(at), _) if id.ledger == at.ledger => at.entry.checked_add(1) == Some(id.entry),
             (Some(_), _) => id.entry == 0,
             (None, ReadFrom::Message(from)) if from.entry < 0 => id.entry == 0 && id.ledger >= from.ledger,
             (None, ReadFrom::Message(from)) => id == from,
@@ -132,7 +132,7 @@ impl Reading {
         if !metadata.encryption_keys.is_empty() {
             // As many ids as messages between the lowest and the highest: then it is these.
             let highest = metadata.highest_sequence_id.unwrap_or(first);
-            if highest - first + 1 != i64::from(count) {
+            if highest.checked_sub(first).and_then(|more| more.checked_add(1)) != Some(i64::from(count)) {
                 return Err(Unreadable::Encrypted);
             }
             self.found.extend((first..=highest).filter_map(|id| u64::try_from(id).ok()));
@@ -141,7 +141,7 @@ impl Reading {
         let payload = unpack::inflate(metadata, payload).map_err(Unreadable::Damaged)?;
         for (single, index) in unpack::batched(payload, count).zip(0..) {
             let (single, _) = single.map_err(Unreadable::Damaged)?;
-            self.found.extend(u64::try_from(single.sequence_id.unwrap_or(first + index)).ok());
+            self.found.extend(u64::try_from(single.sequence_id.unwrap_or(first.saturating_add(index))).ok());
         }
         Ok(())
     }

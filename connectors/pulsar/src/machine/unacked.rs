@@ -203,7 +203,7 @@ impl Unacked {
                     UpTo { id, left: Some(tracked.left.clone()) }
                 } else {
                     // The broker takes the entry whole or not at all: up to the one before.
-                    UpTo { id: MessageId { entry: id.entry - 1, ..id }, left: None }
+                    UpTo { id: MessageId { entry: id.entry.saturating_sub(1), ..id }, left: None }
                 };
             }
         }
@@ -219,7 +219,8 @@ impl Unacked {
         }
     }
 
-    fn forget(&mut self, id: MessageId) {
+    /// Nobody will acknowledge an entry any more: it is done otherwise, or damaged.
+    pub(super) fn forget(&mut self, id: MessageId) {
         if let Some(tracked) = self.entries.remove(&id) {
             self.in_hand -= tracked.in_hand as usize;
             if let Some(at) = tracked.again {
@@ -302,8 +303,8 @@ impl Unacked {
         let mut entries = Vec::new();
         while entries.len() < most {
             let Some(id) = self.due.pop_front() else { break };
-            // Acknowledged meanwhile with everything before another one.
-            let Some(tracked) = self.entries.get_mut(&id) else { continue };
+            // Acknowledged meanwhile with everything before another one, and perhaps delivered anew since.
+            let Some(tracked) = self.entries.get_mut(&id).filter(|tracked| tracked.due) else { continue };
             tracked.due = false;
             tracked.sent += 1;
             let set = if tracked.left.is_empty() { Vec::new() } else { tracked.left.to_set() };

@@ -148,3 +148,18 @@ fn the_confirmation_of_a_part_is_not_that_of_the_whole() {
     unacked.confirmed(2);
     assert!(unacked.entries.is_empty());
 }
+
+/// A broker that does not take parts takes the part for the whole: the rest would never come again.
+#[test]
+fn what_was_due_and_done_otherwise_does_not_name_a_part_of_what_is_tracked_anew() {
+    let mut unacked = Unacked::default();
+    unacked.deliver(id(1), 2, &[], vec![]);
+    unacked.deliver(id(2), 1, &[], vec![]);
+    for index in 0..2 {
+        unacked.ack(message(1, Some((index, 2))), false);
+    }
+    unacked.ack_up_to(message(2, None), false);
+    unacked.ack(message(1, Some((0, 2))), false);
+    assert_eq!(unacked.next_group(1, 10), Some(Group::Cumulative(whole(2))));
+    assert_eq!(unacked.next_group(2, 10), None);
+}

@@ -113,11 +113,29 @@ fn grow(buffer: &mut Vec<u8>, size: usize) {
     }
 }
 
+/// What a byte of this kind can become at most: nothing is reserved for a payload that claims more.
+fn most_expansion(kind: Compression) -> usize {
+    match kind {
+        Compression::None => 1,
+        // A match grows by 255 with each byte of its length.
+        Compression::Lz4 => 255,
+        // A match of 258 bytes is two bits.
+        Compression::Zlib => 1_032,
+        // A block of 128 KiB is one byte, repeated, behind a head of three.
+        Compression::Zstd => 32_768,
+        // A copy of 64 bytes is three.
+        Compression::Snappy => 22,
+    }
+}
+
 /// Restores a payload of exactly `size` bytes.
 ///
 /// # Errors
 /// When the bytes are not `kind`, or not `size` bytes come out.
 pub fn decompress(kind: Compression, payload: &Bytes, size: usize) -> Result<Bytes, &'static str> {
+    if size > payload.len().saturating_mul(most_expansion(kind)) {
+        return Err("the payload claims to be larger than it can be");
+    }
     let mut output = match kind {
         Compression::None => return if payload.len() == size { Ok(payload.clone()) } else { Err("the payload has another size") },
         _ => vec![0; size],
@@ -183,6 +201,29 @@ mod tests {
         stream.compress(&payload, &mut packed, FlushCompress::Sync).unwrap();
         packed.truncate(usize::try_from(stream.total_out()).unwrap());
         assert_eq!(&decompress(Compression::Zlib, &packed.into(), payload.len()).unwrap()[..], &payload[..]);
+    }
+
+    #[test]
+    fn no_payload_expands_by_more_than_is_allowed_for() {
+        for kind in [Compression::Lz4, Compression::Zlib, Compression::Zstd, Compression::Snappy] {
+            for size in [1 << 10, 1 << 17, 8 << 20] {
+                let payload = vec![0; size];
+                let mut compressor = Compressor::new(kind).unwrap();
+                let (used, packed) = compressor.compress(&payload);
+                assert_eq!(used, kind);
+                let packed = Bytes::copy_from_slice(packed);
+                assert!(decompress(kind, &packed, size).unwrap().iter().all(|byte| *byte == 0), "{kind:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_claim_beyond_what_the_bytes_can_become_is_refused_before_memory_is_reserved() {
+        let few = Bytes::from_static(&[0; 10]);
+        for kind in [Compression::None, Compression::Lz4, Compression::Zlib, Compression::Zstd, Compression::Snappy] {
+            // More than a machine has: reserving it would end the process.
+            assert_eq!(decompress(kind, &few, 1 << 60), Err("the payload claims to be larger than it can be"), "{kind:?}");
+        }
     }
 
     #[test]

@@ -14,6 +14,12 @@ use prost::Message;
 /// A payload that claims to be larger than this is damaged: nothing is reserved for it.
 const MOST_UNCOMPRESSED: usize = 256 << 20;
 
+/// Messages of a batch, at most: one that claims more is damaged, and nothing is kept track of for it.
+const MOST_BATCHED: i32 = 1 << 20;
+
+/// What a message takes inside a batch at the least: the size of its metadata.
+const LEAST_BATCHED: usize = 4;
+
 /// An entry taken apart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
@@ -83,7 +89,7 @@ fn entry_of(mut frame: Bytes) -> Result<Bytes, FrameError> {
 /// checksum, where there is one, is compared.
 ///
 /// # Errors
-/// When the checksum does not fit or the metadata does not parse.
+/// When the checksum does not fit, or the metadata does not parse or claims what cannot be.
 pub fn open(mut entry: Bytes) -> Result<(MessageMetadata, Bytes), FrameError> {
     if peek_magic(&entry) == Some(MAGIC_BROKER_METADATA) {
         entry.advance(2);
@@ -99,6 +105,9 @@ pub fn open(mut entry: Bytes) -> Result<(MessageMetadata, Bytes), FrameError> {
     }
     let size = take_size(&mut entry)?;
     let metadata = MessageMetadata::decode(take(&mut entry, size)?).map_err(|_| FrameError::Entry("its metadata does not parse"))?;
+    if metadata.num_messages_in_batch.is_some_and(|count| !(0..=MOST_BATCHED).contains(&count)) {
+        return Err(FrameError::Entry("it claims a number of messages that no batch has"));
+    }
     Ok((metadata, entry))
 }
 
@@ -114,6 +123,11 @@ pub fn inflate(metadata: &MessageMetadata, payload: Bytes) -> Result<Bytes, Fram
         _ if size > MOST_UNCOMPRESSED => Err(FrameError::Entry("its payload claims to be larger than any message")),
         _ => decompress(kind, &payload, size).map_err(FrameError::Entry),
     }
+}
+
+/// Whether a batch's payload is long enough for so many messages.
+pub(crate) fn has_room_for(count: i32, payload: &Bytes) -> bool {
+    usize::try_from(count).is_ok_and(|count| count <= payload.len() / LEAST_BATCHED)
 }
 
 /// The messages of a batch's payload, in order; the first error is the last item.

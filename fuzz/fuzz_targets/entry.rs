@@ -1,0 +1,7 @@
+//! Any entry: as it comes, and with a checksum that fits, so that what lies behind the checksum is reached.
+#![no_main]
+
+#[path = "../../connectors/pulsar/tests/anything/checks.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::entry(data));
