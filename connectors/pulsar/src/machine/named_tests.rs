@@ -220,6 +220,26 @@ fn a_refused_record_that_was_overtaken_is_not_sent_again_under_its_name() {
     assert_eq!(world.owners[&producer].spent, BTreeSet::from([2]));
 }
 
+/// All numbers are at or below it: nothing is counted from there.
+#[test]
+fn a_named_producer_whose_last_number_is_the_highest_there_is_is_admitted() {
+    let mut world = World::new(1);
+    let producer = world.open("one");
+    world.slow = true;
+    while world.owners[&producer].looked == 0 {
+        world.actions();
+        world.connect_one();
+        world.write_one();
+        for (_, command) in &mut world.broker.answers {
+            if let Some(success) = &mut command.producer_success {
+                success.last_sequence_id = Some(i64::MAX);
+            }
+        }
+        drop(world.answer_one());
+    }
+    assert!(world.machine.is_open(producer));
+}
+
 /// Numbers behind the last one there is cannot be given: the producer is closed and opened again later.
 #[test]
 fn a_last_number_that_leaves_no_room_is_refused() {

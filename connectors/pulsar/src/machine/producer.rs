@@ -342,7 +342,7 @@ impl Machine {
         }
         producer.batch_bytes = batch_bytes;
         if last >= 0 {
-            producer.next_sequence = producer.next_sequence.max(last + 1);
+            producer.next_sequence = producer.next_sequence.max(last.saturating_add(1));
         }
         producer.name = Some(answer.producer_name);
         // Of a topic without a schema the broker answers with an empty version, which no message may bear.

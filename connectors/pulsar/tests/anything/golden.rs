@@ -44,6 +44,11 @@ fn connected() -> BaseCommand {
     BaseCommand { connected: Some(connected), ..of(kind::CONNECTED) }
 }
 
+fn last(request_id: u64) -> BaseCommand {
+    let last = LastMessageId { last_message_id: id(9), request_id, mark_delete: Some(id(3)) };
+    BaseCommand { last_message_id: Some(Box::new(last)), ..of(kind::GET_LAST_MESSAGE_ID_RESPONSE) }
+}
+
 fn receipt(producer_id: u64, sequence_id: i64, highest: i64, ledger_id: i64) -> BaseCommand {
     let message_id = Some(MessageId { ledger_id, entry_id: ledger_id });
     let receipt = SendReceipt { producer_id, sequence_id, message_id, highest_sequence_id: Some(highest) };
@@ -63,7 +68,6 @@ fn commands() -> Vec<BaseCommand> {
     let close =
         CloseProducer { producer_id: 0, request_id: -1, assigned_broker_url: Some("pulsar://two:6650".into()), ..Default::default() };
     let close_consumer = CloseConsumer { consumer_id: 0, request_id: -1, ..Default::default() };
-    let last = LastMessageId { last_message_id: id(9), request_id: 5, mark_delete: Some(id(3)) };
     let acked = AckResponse { consumer_id: 0, request_id: Some(9), ..Default::default() };
     let moved = TopicMigrated { broker_service_url: Some("pulsar://three:6650".into()), ..Default::default() };
     vec![
@@ -79,7 +83,7 @@ fn commands() -> Vec<BaseCommand> {
         BaseCommand { error: Some(error), ..of(kind::ERROR) },
         BaseCommand { close_producer: Some(close), ..of(kind::CLOSE_PRODUCER) },
         BaseCommand { close_consumer: Some(Box::new(close_consumer)), ..of(kind::CLOSE_CONSUMER) },
-        BaseCommand { last_message_id: Some(Box::new(last)), ..of(kind::GET_LAST_MESSAGE_ID_RESPONSE) },
+        last(5),
         BaseCommand { ack_response: Some(Box::new(acked)), ..of(kind::ACK_RESPONSE) },
         BaseCommand { auth_challenge: Some(AuthChallenge { challenge: None }), ..of(kind::AUTH_CHALLENGE) },
         BaseCommand { topic_migrated: Some(moved), ..of(kind::TOPIC_MIGRATED) },
@@ -165,12 +169,13 @@ pub(crate) fn scripts() -> Vec<Vec<u8>> {
         let mut script = vec![0, 6, 0];
         script.extend(tell(&connected()));
         // One connection, so it does not matter whose question has which number.
-        for request in 1..=6 {
+        for request in 1..=7 {
             script.extend(tell(&lookup(request)));
         }
-        for request in 7..=14 {
+        for request in 8..=16 {
             script.extend(tell(&opened(request, -1)));
             script.extend(tell(&success(request)));
+            script.extend(tell(&last(request)));
         }
         script
     };
@@ -196,9 +201,10 @@ pub(crate) fn scripts() -> Vec<Vec<u8>> {
     for number in 0..6 {
         exchange.extend([9, 0, 10, 1]);
         exchange.extend(tell(&receipt(0, number, -1, 2)));
-        exchange.extend(tell(&receipt(1, number, -1, 2)));
-        exchange.extend(tell(&success(u64::try_from(number).expect("it is small") + 15)));
-        exchange.extend(tell(&opened(u64::try_from(number).expect("it is small") + 16, number)));
+        exchange.extend(tell(&receipt(1, 2 * number + 1, -1, 2)));
+        // Whichever the request is: it is closed, and then open again.
+        (12..40).for_each(|request| exchange.extend(tell(&success(request))));
+        (12..40).for_each(|request| exchange.extend(tell(&opened(request, 2 * number + 1))));
         exchange.extend([11, 0]);
     }
     exchange.extend([12, 1, 7, 0, 6, 0, 14, 0]);

@@ -88,7 +88,7 @@ pub(crate) fn told(connection: u8, command: &[u8], entry: &[u8]) -> Vec<u8> {
 
 impl Play {
     fn new(choice: u8) -> Self {
-        let mut settings = Settings::new("pulsar://one:6650,two:6650".parse().expect("a URL"));
+        let mut settings = Settings::new("pulsar://one:6650".parse().expect("a URL"));
         settings.batching.enabled = choice & 1 == 0;
         settings.chunking = choice & 1 == 1;
         settings.batching.max_messages = 5;
