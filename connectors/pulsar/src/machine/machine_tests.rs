@@ -1,4 +1,6 @@
 //! The machine against a model of a broker, under drops, repetitions, moves and refusals at random; every failure has its seed.
+//!
+//! One file, because the model of the broker, the steps that are played against it and the single cases share all of their parts.
 
 #![allow(clippy::unwrap_used)]
 
