@@ -55,7 +55,7 @@ SEED ?= 1
 exactly-once: ## 30 minutes (MINUTES) of kills, reshards, moves and limits under EFFECTIVELY_ONCE; compares every record, writes docs/reliability.md
 	@tests/rig/setup test
 	cargo build --workspace --all-targets --locked
-	EXACTLY_ONCE_LIMITS=yes EXACTLY_ONCE_MINUTES=$(MINUTES) EXACTLY_ONCE_SEED=$(SEED) EXACTLY_ONCE_JSON=$(CURDIR)/docs/reliability.json EXACTLY_ONCE_MARKDOWN=$(CURDIR)/docs/reliability.md \
+	EXACTLY_ONCE_MINUTES=$(MINUTES) EXACTLY_ONCE_SEED=$(SEED) EXACTLY_ONCE_JSON=$(CURDIR)/docs/reliability.json EXACTLY_ONCE_MARKDOWN=$(CURDIR)/docs/reliability.md \
 	PULSAR_CONNECT_BIN=$${CARGO_TARGET_DIR:-$$PWD/target}/debug cargo test --workspace --locked --test e2e -- --nocapture exactly_once_under_everything
 
 lint: ## format and lints, without tests

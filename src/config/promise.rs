@@ -32,8 +32,8 @@ pub(super) fn sentences(
              (`acceptDuplicates`)"
                 .to_owned()
         } else {
-            "where the broker has forgotten what it stored, the topic is read back (its role needs `consume` too); where that cannot be \
-             done the shard stands still and says so"
+            "after a crash the topic is read back for what is stored (the role needs `consume` too); where the broker has forgotten that \
+             and it cannot be read back, the shard stands still and says so"
                 .to_owned()
         });
     }

@@ -376,6 +376,22 @@ impl Lineage {
         version
     }
 
+    /// Sink: nothing was sent on this partition of the topic for a while, which ended there meanwhile: a reading back may begin there.
+    /// Left as it is where the stored checkpoint does not cover everything that was sent on it.
+    pub fn declare_newest(&self, partition: u32, end: MessageId) {
+        let mut state = self.state();
+        let sent = state.receipts.get(&partition).and_then(VecDeque::back).map_or(0, |receipt| receipt.number);
+        let Some(covered) = state.covered.get_mut(&partition) else { return };
+        if sent > covered.number || covered.message >= Some(end) {
+            return;
+        }
+        covered.message = Some(end);
+        state.receipts.remove(&partition);
+        state.declared += 1;
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
     /// Sink: whether what was declared is stored.
     pub fn is_stored(&self, version: u64) -> bool {
         self.state().stored >= version

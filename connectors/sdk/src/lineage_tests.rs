@@ -78,6 +78,26 @@ fn a_partition_is_written_down_before_its_first_use() {
 }
 
 #[test]
+fn where_nothing_is_sent_a_reading_begins_later_once_all_that_was_sent_is_covered() {
+    let lineage = Lineages::default().open(spec(false));
+    lineage.receipted(0, 12, id(2));
+    lineage.declare_newest(0, id(30).unwrap());
+    assert!(!lineage.has_to_store(), "a successor would send 12 again, which lies before it");
+    lineage.stored(12, lineage.coverage(12), 0);
+    lineage.declare_newest(1, id(30).unwrap());
+    assert!(!lineage.has_to_store(), "never used there");
+    lineage.declare_newest(0, id(30).unwrap());
+    assert!(lineage.has_to_store());
+    assert_eq!(lineage.coverage(12)[&0], Covered { number: 12, message: id(30) });
+    let (_, version) = lineage.spent_beyond(12);
+    lineage.stored(12, lineage.coverage(12), version);
+    lineage.declare_newest(0, id(29).unwrap());
+    assert!(!lineage.has_to_store(), "it never moves back");
+    lineage.receipted(0, 13, None);
+    assert_eq!(lineage.newest(0), Some(Covered { number: 13, message: id(30) }));
+}
+
+#[test]
 fn doubt_ends_with_a_checkpoint_at_its_end_and_not_before_the_end_is_known() {
     let lineage = Lineages::default().open(spec(true));
     lineage.stored(50, lineage.coverage(50), 0);

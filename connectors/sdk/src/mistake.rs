@@ -24,13 +24,15 @@ pub enum Mistake {
     ReopenWithoutSuccess,
     /// What a forgotten producer stored is read from the time of the checkpoint on.
     ReadBackFromCheckpoint,
+    /// After a crash the broker's last number is believed wherever it is not below what is known to be stored.
+    LastIdBelieved,
     /// A row with our name and the next counter is taken for our write.
     LateRenewalIsMyWrite,
 }
 
 impl Mistake {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::StoredAfterFirstSend,
         Self::BatchAcrossLastId,
         Self::DuplicateTrusted,
@@ -40,6 +42,7 @@ impl Mistake {
         Self::RefusedGoesAgain,
         Self::ReopenWithoutSuccess,
         Self::ReadBackFromCheckpoint,
+        Self::LastIdBelieved,
         Self::LateRenewalIsMyWrite,
     ];
 }

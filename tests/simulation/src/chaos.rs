@@ -119,13 +119,21 @@ async fn play(world: &World, guarantee: Guarantee) -> Verdict {
     if limits != Limits::Any {
         play.weather();
     }
+    // A limit of the topic's own is a policy of the topic. Who may not read is promised nothing where the broker forgets.
+    let reads = world.permille(800);
+    let recovers_twice = limits != Limits::None || world.permille(300);
+    play.run.around.cluster.broker(|broker| {
+        broker.set_may_read(reads);
+        broker.set_recovers_twice(exact && reads && recovers_twice);
+    });
     let length = world.between(8_000, 45_000);
     let lowest = u64::from(play.run.around.batch_bytes) + 1_500;
-    let blows = play.blows(length, exact, limits, lowest);
+    let blows = play.blows(length, exact && reads, limits, lowest);
     play.endure(blows, length).await;
     let verdict = play.recover().await;
-    // A record that is too large stands in the way until the limit is raised.
-    Verdict { may_stop: limits != Limits::None, ..verdict }
+    // A record that is too large stands in the way until the limit is raised; who may not read cannot know whether a name that the
+    // broker does not know was ever used.
+    Verdict { may_stop: limits != Limits::None || !reads, ..verdict }
 }
 
 impl Play {
@@ -149,7 +157,7 @@ impl Play {
         around.cluster.broker(|broker| broker.set_storage(storage));
     }
 
-    fn blows(&self, length: u64, exact: bool, limits: Limits, lowest: u64) -> Vec<(u64, Blow)> {
+    fn blows(&self, length: u64, forgets: bool, limits: Limits, lowest: u64) -> Vec<(u64, Blow)> {
         let world = &self.world;
         let (slots, shards) = (self.slots.len() as u64, self.run.around.stream.shards().len() as u64);
         let slot = || usize::try_from(world.below(slots)).unwrap_or(0);
@@ -167,7 +175,7 @@ impl Play {
                     76..81 => Blow::StorageFails,
                     81..85 => Blow::BrokerDies { millis: world.between(50, 3_000) },
                     85..89 => Blow::Unload,
-                    89..94 if exact => Blow::Forget,
+                    89..94 if forgets => Blow::Forget,
                     _ => Blow::Grow,
                 };
                 (world.below(length), blow)

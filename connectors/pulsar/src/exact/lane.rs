@@ -3,7 +3,8 @@
 //! As long as nothing is wrong a lane is only a producer. What the broker may have forgotten is read back first; a number that was
 //! refused and overtaken is written down before anything else is sent, and then goes, at its turn, under the late name.
 
-use crate::machine::{ProducerId, ReadBackId, Withdrawn};
+use super::readings::Why;
+use crate::machine::{ProducerId, Withdrawn};
 use connector_sdk::Error;
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -80,8 +81,8 @@ pub(super) enum Wait {
     /// Nothing.
     #[default]
     Nothing,
-    /// What the topic holds under a name. `refused`: because of a refusal of numbers up to this.
-    ReadBack { id: ReadBackId, which: Which, refused: Option<u64> },
+    /// What the topic holds under a name.
+    ReadBack { which: Which, why: Why },
     /// That the use of the partition, declared in this version, is written down: nothing was ever sent there.
     Declared(u64),
     /// That the producer is open again, to read the topic back then, because of a refusal of numbers up to this.
@@ -102,6 +103,8 @@ pub(super) struct Lane {
     pub(super) refusal: Option<Error>,
     /// When a record last came.
     pub(super) used: Option<Instant>,
+    /// So much its producer had accepted when it was last looked at for idleness.
+    pub(super) idle_at: Option<u64>,
 }
 
 impl Lane {
@@ -122,10 +125,11 @@ impl Lane {
         }
     }
 
-    /// Records that must go before all that is held.
-    pub(super) fn hold_first(&mut self, items: Vec<Withdrawn>) {
+    /// Takes records back, each at its turn: several refusals may bring them in pieces, the later ones last.
+    pub(super) fn hold(&mut self, items: Vec<Withdrawn>) {
         for item in items.into_iter().rev() {
-            self.held.push_front(item);
+            let turn = self.held.partition_point(|held| held.record.sequence < item.record.sequence);
+            self.held.insert(turn, item);
         }
     }
 

@@ -2,12 +2,14 @@
 //!
 //! It stands between the publisher's actor and the machine and, like the machine, has no I/O: it is told what happened and calls the
 //! machine. Promised: nothing is sent on a partition before it is written down that the name is used there; nothing is sent after an
-//! opening before the broker's last number was looked at, and the topic read back where the broker may have forgotten; a number that
-//! was refused and overtaken goes under the late name only, and only after that is written down; a batch never mixes lineages. Never:
+//! opening before the broker's last number was looked at, and the topic read back wherever more may be stored than is known; a number
+//! that was refused and overtaken goes under the late name only, and only after that is written down; a batch never mixes lineages. Never:
 //! a decision on when something is written down, which is the source's, or a record passed over in silence.
 
 mod doubt;
+mod idle;
 mod lane;
+mod readings;
 mod seal;
 
 use crate::machine::{Account, Charge, Duty, Machine, Naming, Now, ProducerId, ReadBack, ReadBackId, ReadFrom, Withdrawn};
@@ -18,6 +20,7 @@ use connector_sdk::{
 };
 use doubt::Doubt;
 use lane::{Finding, Found, Lane, Told, Wait, Which};
+use readings::{Readings, Want, Why};
 use seal::Sealing;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +31,8 @@ use tracing::{info, warn};
 const IDLE: Duration = Duration::from_secs(60);
 /// Between looks at what time alone changes: rights that expire, producers without work.
 const LOOK: Duration = Duration::from_millis(500);
+/// Where nothing was sent for so long, a reading back may begin at the topic's end as of then.
+const ANCHOR: Duration = Duration::from_secs(60);
 /// For clocks that do not agree, when a topic is read back by time.
 const CLOCKS: Duration = Duration::from_secs(60);
 
@@ -64,8 +69,10 @@ pub(crate) struct Exact {
     seals: BTreeMap<u64, Sealing>,
     next_seal: u64,
     owners: BTreeMap<ProducerId, Owner>,
-    readings: BTreeMap<ReadBackId, (u64, u32)>,
+    readings: Readings,
     next_look: Option<Instant>,
+    /// When idle lanes are looked for next.
+    next_anchor: Option<Instant>,
     /// Who waits for the topic's shape as of now.
     questions: Vec<ShapeQuestion>,
     /// Whether one of them is new.
@@ -83,8 +90,9 @@ impl Exact {
             seals: BTreeMap::new(),
             next_seal: 0,
             owners: BTreeMap::new(),
-            readings: BTreeMap::new(),
+            readings: Readings::default(),
             next_look: None,
+            next_anchor: None,
             questions: Vec::new(),
             asks: false,
         }
@@ -139,9 +147,9 @@ impl Exact {
 
     /// What is being waited for that a person should know.
     pub(crate) fn waiting_for(&self) -> Option<String> {
-        let reading = self.readings.values().next()?;
-        let line = self.lines.get(&reading.0)?;
-        Some(format!("`{}` is read back for what producer `{}` has stored", self.topic_of(&line.lineage, reading.1), line.lineage.name()))
+        let (topic, producers) = self.readings.shown()?;
+        let of = if producers == 1 { "one producer has".to_owned() } else { format!("{producers} producers have") };
+        Some(format!("`{topic}` is read back for what {of} stored in it"))
     }
 
     /// Takes what the source has asked for since the last time.
@@ -228,7 +236,7 @@ impl Exact {
                     // Nothing of it is on its way any more.
                     Wait::Reopened(refused) if which == Which::Main => {
                         lane.main.told = None;
-                        self.read_back(machine, now, (line, partition, which), producer, refused);
+                        self.read_back(machine, now, (line, partition, which), producer, Why::Refused(refused));
                     }
                     _ if lane.is_finding_out() => {}
                     _ => self.look_at(machine, now, (line, partition, which)),
@@ -252,90 +260,95 @@ impl Exact {
         let known = newest.filter(|_| which == Which::Main).map(|newest| newest.number).filter(|number| *number > 0);
         let used = is_known || which == Which::Late;
         if !used {
-            // Never used there, as the row says; from the next write on it says that it is. Where the topic ends now is where a reading
-            // back would begin.
-            let id = machine.read_back(now, self.topic_of(&lineage, partition), ReadFrom::End, lineage.name().to_string());
-            self.readings.insert(id, (number, partition));
-            let lane = self.lane(number, partition);
-            lane.wait = Wait::ReadBack { id, which, refused: None };
-            let items = machine.withdraw(producer);
-            return lane.hold_first(items);
+            // Never used there, as the row says; from the next write on it says that it is.
+            return self.read_back(machine, now, (number, partition, which), producer, Why::FirstUse);
         }
         // No clock in the sign: whoever held it before may have written the row seconds ago.
         let forgotten = last.is_none_or(|last| known.is_some_and(|known| last < known));
-        if (lineage.is_in_doubt() || unknown) && forgotten {
-            warn!(producer = %lineage.name(), topic = %self.topic_of(&lineage, partition), last, known,
-                "the broker may have forgotten what was stored: the topic is read back");
-            return self.read_back(machine, now, (number, partition, which), producer, None);
+        if (lineage.is_in_doubt() || unknown) && (forgotten || !planted(Mistake::LastIdBelieved)) {
+            // Also without a sign: a broker that recovers a topic's numbers twice puts old ones over new ones.
+            let why = if forgotten { Why::Forgotten } else { Why::Doubt };
+            return self.read_back(machine, now, (number, partition, which), producer, why);
         }
         self.admit(machine, now, number, partition, which);
         self.advance(machine, now, number, partition);
     }
 
     /// Looks into the topic for what is stored under a name; everything of the lane that is not resolved waits for it.
-    fn read_back(
-        &mut self,
-        machine: &mut Machine,
-        now: Now,
-        (number, partition, which): (u64, u32, Which),
-        producer: ProducerId,
-        refused: Option<u64>,
-    ) {
-        let Some(line) = self.lines.get(&number) else { return };
-        let lineage = Arc::clone(&line.lineage);
+    fn read_back(&mut self, machine: &mut Machine, now: Now, (line, partition, which): (u64, u32, Which), producer: ProducerId, why: Why) {
+        let Some(lineage) = self.lines.get(&line).map(|line| Arc::clone(&line.lineage)) else { return };
         let margin = u64::try_from(CLOCKS.as_millis()).unwrap_or(u64::MAX);
         let from = match lineage.newest(partition).and_then(|newest| newest.message) {
+            _ if why == Why::FirstUse => ReadFrom::End,
             _ if planted(Mistake::ReadBackFromCheckpoint) => ReadFrom::Time(lineage.uncovered_since()),
             Some(message) => ReadFrom::Message(message),
             None => ReadFrom::Time(lineage.uncovered_since().saturating_sub(margin)),
         };
         let name = if which == Which::Main { lineage.name().clone() } else { lineage.late_name() };
-        let id = machine.read_back(now, self.topic_of(&lineage, partition), from, name.to_string());
-        self.readings.insert(id, (number, partition));
+        let topic = self.topic_of(&lineage, partition);
+        if why == Why::Forgotten {
+            warn!(producer = %name, %topic, "the broker may have forgotten what was stored: the topic is read back");
+        }
         let items = machine.withdraw(producer);
-        let lane = self.lane(number, partition);
-        lane.hold_first(items);
-        lane.wait = Wait::ReadBack { id, which, refused };
+        let lane = self.lane(line, partition);
+        lane.hold(items);
+        lane.wait = Wait::ReadBack { which, why };
+        self.readings.want(machine, now, topic, Want { line, partition, which, name: name.to_string(), from, why });
     }
 
-    /// The topic was read back.
-    pub(crate) fn read(&mut self, machine: &mut Machine, now: Now, id: ReadBackId, outcome: Result<ReadBack, Error>) {
-        let Some((number, partition)) = self.readings.remove(&id) else { return };
-        let Some(line) = self.lines.get_mut(&number) else { return };
-        let lineage = Arc::clone(&line.lineage);
-        let topic = self.topic_of(&lineage, partition);
+    /// A topic was read back.
+    pub(crate) fn read(&mut self, machine: &mut Machine, now: Now, id: ReadBackId, mut outcome: Result<ReadBack, Error>) {
+        for want in self.readings.ended(machine, now, id) {
+            if self.lines.contains_key(&want.line) {
+                self.read_for(machine, now, &want, outcome.as_mut().map_err(|error| error.clone()));
+            }
+        }
+    }
+
+    /// It was read back for this one.
+    fn read_for(&mut self, machine: &mut Machine, now: Now, want: &Want, outcome: Result<&mut ReadBack, Error>) {
+        let Want { line, partition, which, why, .. } = *want;
+        let Some(lineage) = self.lines.get(&line).map(|line| Arc::clone(&line.lineage)) else { return };
+        let end = outcome.as_ref().ok().and_then(|read| read.end);
+        if let Why::Idle { accepted } = why {
+            return self.anchor(machine, &lineage, partition, accepted, end);
+        }
         let accept = self.accept_duplicates;
-        let lane = self.lane(number, partition);
-        let Wait::ReadBack { id: awaited, which, refused } = lane.wait else { return };
-        if awaited != id {
-            return;
-        }
+        let topic = self.topic_of(&lineage, partition);
+        let lane = self.lane(line, partition);
         lane.wait = Wait::Nothing;
-        if lineage.newest(partition).is_none() && which == Which::Main {
+        if why == Why::FirstUse {
             // Where the topic ends is good to know; that the name is used there has to be written down all the same.
-            let newest = outcome.ok().and_then(|read| read.end);
-            lane.wait = Wait::Declared(lineage.declare_used(partition, newest));
+            lane.wait = Wait::Declared(lineage.declare_used(partition, end));
             return;
         }
-        match outcome {
-            Ok(read) if read.begins_at_or_before || accept => {
-                if !read.begins_at_or_before {
-                    warn!(producer = %lineage.name(), %topic, "a part of what has to be read back is gone: records may be published twice, as `acceptDuplicates` allows");
+        let read = outcome.and_then(|read| Ok((read.take(&want.name)?, read.covers(want.from))));
+        let name = &want.name;
+        match read {
+            Ok((numbers, whole)) if whole || accept => {
+                if !whole {
+                    warn!(producer = name, %topic, "a part of what has to be read back is gone: records may be published twice, as `acceptDuplicates` allows");
                 }
-                let through = read.found.last().copied().max(refused);
-                info!(producer = %lineage.name(), %topic, found = read.found.len(), through, "the topic was read back");
+                let through = numbers.last().copied().max(why.refused());
                 let door = lane.door(which);
+                info!(producer = name, %topic, found = numbers.len(), through, last = door.last, "the topic was read back");
                 door.last = door.last.max(through);
-                door.found = through.map(|through| Found { numbers: read.found, through });
+                door.found = through.map(|through| Found { numbers, through });
             }
-            Ok(_) => lane.refusal = Some(gone(&lineage, &topic, refused)),
-            Err(error) if accept => {
-                warn!(producer = %lineage.name(), %topic, %error, "the topic cannot be read back: records may be published twice, as `acceptDuplicates` allows");
+            Ok(_) if why.is_needed() => lane.refusal = Some(gone(&lineage, &topic, why.refused())),
+            Ok(_) => {
+                warn!(producer = name, %topic, "a part of what would show what is stored is gone from the topic: the broker's last number is believed");
             }
-            Err(error) => lane.refusal = Some(unreadable(&lineage, &topic, refused, &error)),
+            Err(error) if accept && why.is_needed() => {
+                warn!(producer = name, %topic, %error, "the topic cannot be read back: records may be published twice, as `acceptDuplicates` allows");
+            }
+            Err(error) if why.is_needed() => lane.refusal = Some(unreadable(&lineage, &topic, why.refused(), &error)),
+            Err(error) => {
+                warn!(producer = name, %topic, %error, "the topic cannot be read back for what is stored: the broker's last number is believed");
+            }
         }
-        self.admit(machine, now, number, partition, which);
-        self.advance(machine, now, number, partition);
+        self.admit(machine, now, line, partition, which);
+        self.advance(machine, now, line, partition);
     }
 
     fn admit(&mut self, machine: &mut Machine, now: Now, number: u64, partition: u32, which: Which) {
@@ -354,8 +367,8 @@ impl Exact {
         let rest = machine.withdraw_unwritten(producer);
         let numbers: Vec<u64> = items.iter().filter_map(|item| item.record.sequence).collect();
         let lane = self.lane(line, partition);
-        lane.hold_first(rest);
-        lane.hold_first(items);
+        lane.hold(rest);
+        lane.hold(items);
         if which == Which::Late {
             // Late records go one by one: nothing can overtake them but a sender that has no right to.
             lane.refusal =
@@ -377,8 +390,8 @@ impl Exact {
         let highest = items.iter().filter_map(|item| item.record.sequence).max();
         let rest = machine.withdraw(producer);
         let lane = self.lane(line, partition);
-        lane.hold_first(rest);
-        lane.hold_first(items);
+        lane.hold(rest);
+        lane.hold(items);
         if which == Which::Late {
             lane.refusal = Some(Error::new(
                 ErrorKind::Data,
@@ -485,9 +498,19 @@ impl Exact {
     fn publish_late(&mut self, machine: &mut Machine, now: Now, lineage: &Arc<Lineage>, partition: u32, item: Withdrawn) {
         let lane = self.lane(lineage.id(), partition);
         let turn = item.record.sequence.unwrap_or(0);
-        if lane.late.found.as_ref().is_some_and(|found| found.look(turn) == Finding::Stored) {
-            machine.release(item.charge);
-            return item.duty.handle.ack();
+        match lane.late.found.as_ref().map_or(Finding::Beyond, |found| found.look(turn)) {
+            Finding::Stored => {
+                machine.release(item.charge);
+                return item.duty.handle.ack();
+            }
+            // They go one by one, the lowest first: it cannot be, and the broker would take it for stored.
+            Finding::Missing => {
+                let name = lineage.late_name();
+                let error = format!("higher numbers than that of record `{}` are stored under `{name}`, and it is not", item.record.label);
+                machine.release(item.charge);
+                return item.duty.handle.fail(Error::new(ErrorKind::Data, error));
+            }
+            Finding::Beyond => {}
         }
         lane.wait = Wait::Quiet(Which::Late);
         let producer = match lane.late.producer {
@@ -532,6 +555,10 @@ impl Exact {
         for number in numbers {
             self.look_into_doubt(machine, now, number);
         }
+        if self.next_anchor.is_none_or(|next| now.at >= next) {
+            self.next_anchor = Some(now.at + ANCHOR);
+            self.look_for_idle(machine, now);
+        }
         // While doubt is looked into, what was opened for it stays open.
         let settled = self.lines.values_mut().filter(|line| line.doubt == Doubt::None);
         for lane in settled.flat_map(|line| line.lanes.values_mut()) {
@@ -551,12 +578,7 @@ impl Exact {
     /// Nothing more comes of a lineage, or the right to it is lost: its producers are closed before anybody else may take it.
     fn end_line(&mut self, machine: &mut Machine, now: Now, number: u64) {
         let Some(line) = self.lines.remove(&number) else { return };
-        self.readings.retain(|id, (of, _)| {
-            if *of == number {
-                machine.drop_read_back(*id);
-            }
-            *of != number
-        });
+        self.readings.drop_line(machine, now, number);
         for lane in line.lanes.into_values() {
             for item in lane.held {
                 machine.release(item.charge);

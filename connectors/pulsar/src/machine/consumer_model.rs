@@ -377,6 +377,8 @@ pub(super) struct World {
     pub(super) news: Vec<String>,
     pub(super) troubles: Vec<Error>,
     pub(super) read: Vec<Result<ReadBack, Error>>,
+    /// Where the reading back was to begin.
+    pub(super) read_from: Option<ReadFrom>,
     pub(super) facts: Arc<Facts>,
     /// Messages the owner has acknowledged: none of them may be delivered again.
     pub(super) acked: BTreeSet<u64>,
@@ -397,6 +399,7 @@ impl World {
             news: Vec::new(),
             troubles: Vec::new(),
             read: Vec::new(),
+            read_from: None,
             facts,
             acked: BTreeSet::new(),
         }
@@ -413,7 +416,8 @@ impl World {
 
     pub(super) fn read_back(&mut self, from: ReadFrom) -> ReadBackId {
         let now = self.now();
-        self.machine.read_back(now, "orders".parse().unwrap(), from, "me".into())
+        self.read_from = Some(from);
+        self.machine.read_back(now, "orders".parse().unwrap(), from, ["me".into()])
     }
 
     pub(super) fn actions(&mut self) {

@@ -1,10 +1,11 @@
-//! Reading a topic back for what one producer has stored in it: the sequence ids of its messages in a range that ends with the
-//! last message there was when the reading began.
+//! Reading a topic back for what some producers have stored in it: the sequence ids of their messages in a range that ends with
+//! the last message there was when the reading began.
 //!
-//! It reads by a subscription of its own that is not durable, and acknowledges nothing. Interruptions continue behind the last
-//! entry that was read. The range counts as whole only if that can be seen: it begins with the entry asked for (by time: the
-//! topic's first message is not younger than the time asked for), and no entry is missing inside a ledger or at its beginning.
+//! It reads once for all of them, by a subscription of its own that is not durable, and acknowledges nothing. Interruptions continue
+//! behind the last entry that was read. A range counts as whole only if that can be seen: the entry it begins with is there (by time:
+//! the topic's first message is not younger than the time asked for), and no entry is missing inside a ledger or at its beginning.
 //! What cannot be seen is an end of a ledger that was skipped while it was read; anything else that is not known counts as gone.
+//! An entry that cannot be read, time and again, is an answer; a broker that is away is not.
 
 use super::consumer::Consumer;
 use super::flow::Flow;
@@ -18,6 +19,7 @@ use crate::wire::messages::MessageMetadata;
 use crate::wire::unpack;
 use bytes::Bytes;
 use connector_sdk::{Error, ErrorKind, MessageId};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +27,8 @@ use std::time::{Duration, Instant};
 const BUDGET: usize = 4 << 20;
 /// After this long without an entry the broker is asked where it stands.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// An entry that was damaged this often is so where it is stored.
+const DAMAGED: u32 = 5;
 
 /// One reading back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,15 +47,55 @@ pub enum ReadFrom {
     End,
 }
 
+impl ReadFrom {
+    /// The place from which a reading serves both. A time is not compared with anything: it counts as later than any place.
+    pub fn or_earlier(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Earliest, _) | (_, Self::Earliest) => Self::Earliest,
+            (Self::Message(one), Self::Message(other)) => Self::Message(one.min(other)),
+            (place @ Self::Message(_), _) | (_, place @ Self::Message(_)) => place,
+            (time @ Self::Time(_), _) | (_, time @ Self::Time(_)) => time,
+            (Self::End, Self::End) => Self::End,
+        }
+    }
+}
+
 /// What was read back.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ReadBack {
-    /// The sequence ids of the producer's messages, sorted, each once.
-    pub found: Vec<u64>,
-    /// Whether the range asked for was there as a whole; `false`: some of it is gone, or that cannot be excluded.
-    pub begins_at_or_before: bool,
+    /// The sequence ids of each producer's messages, sorted, each once; or why those of this one cannot be told.
+    found: BTreeMap<String, Result<Vec<u64>, Error>>,
+    /// The first entry behind which none is missing.
+    since: Option<MessageId>,
+    /// Whether the last entry was reached, and for a time: whether the range goes as far back.
+    whole: bool,
+    /// Whether an entry is missing somewhere.
+    broken: bool,
     /// Where the topic ended as of opening; an entry below 0: it was empty, in that ledger. None: the broker does not say.
     pub end: Option<MessageId>,
+}
+
+impl ReadBack {
+    /// The sequence ids that this producer has stored in the range, sorted, each once.
+    ///
+    /// # Errors
+    /// They are in batches that nobody but a reader with the private key can open.
+    pub fn take(&mut self, name: &str) -> Result<Vec<u64>, Error> {
+        self.found.remove(name).unwrap_or_else(|| Ok(Vec::new()))
+    }
+
+    /// Whether everything from there to the end was read; `false`: some of it is gone, or that cannot be excluded.
+    pub fn covers(&self, from: ReadFrom) -> bool {
+        let ReadFrom::Message(from) = from else { return self.whole && !self.broken };
+        let begins = match self.since {
+            // An empty topic that is empty still.
+            None => from.entry < 0 && self.end.is_none(),
+            Some(since) if from.entry < 0 => since <= from || (since.entry == 0 && since.ledger >= from.ledger),
+            Some(since) => since <= from,
+        };
+        let ends = from.entry < 0 || self.end.is_some_and(|end| from <= end);
+        self.whole && begins && ends
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +111,8 @@ type Opened = Result<(MessageMetadata, Bytes), FrameError>;
 /// A reading's state.
 #[derive(Debug)]
 pub(super) struct Reading {
-    name: String,
+    /// What was found, by the names that are looked for.
+    found: BTreeMap<String, Result<Vec<u64>, Error>>,
     from: ReadFrom,
     stage: Stage,
     /// Whether the end was asked for.
@@ -76,8 +121,12 @@ pub(super) struct Reading {
     end: Option<MessageId>,
     /// The last entry read in order.
     at: Option<MessageId>,
-    found: Vec<u64>,
+    /// The first entry behind which none is missing.
+    since: Option<MessageId>,
     whole: bool,
+    broken: bool,
+    /// How often the entry behind `at` could not be read.
+    damaged: u32,
     /// When something was last heard of the entries.
     heard: Option<Instant>,
     /// The broker was asked and nothing came since.
@@ -108,55 +157,51 @@ impl Reading {
 
     /// Whether nothing is missing between the entry read last and this one, as far as that can be seen.
     fn follows(&self, id: MessageId) -> bool {
-        match (self.at, self.from) {
-            (Some(at), _) if id.ledger == at.ledger => at.entry.checked_add(1) == Some(id.entry),
-            (Some(_), _) => id.entry == 0,
-            (None, ReadFrom::Message(from)) if from.entry < 0 => id.entry == 0 && id.ledger >= from.ledger,
-            (None, ReadFrom::Message(from)) => id == from,
-            (None, ReadFrom::Time(_) | ReadFrom::Earliest | ReadFrom::End) => true,
-        }
+        self.at.is_some_and(|at| if id.ledger == at.ledger { at.entry.checked_add(1) == Some(id.entry) } else { id.entry == 0 })
     }
 
-    /// Takes the ids out of an entry.
-    fn collect(&mut self, metadata: &MessageMetadata, payload: Bytes) -> Result<(), Unreadable> {
-        if metadata.producer_name != self.name {
-            return Ok(());
-        }
+    /// Takes the ids out of an entry, if it is of a producer that is looked for.
+    fn collect(&mut self, topic: &TopicName, id: MessageId, metadata: &MessageMetadata, payload: Bytes) -> Result<(), FrameError> {
+        let Some(known) = self.found.get_mut(&metadata.producer_name) else { return Ok(()) };
+        let Ok(found) = known else { return Ok(()) };
         let first = metadata.sequence_id;
         let Some(count) = metadata.num_messages_in_batch else {
             // Of a message in chunks the last one makes it whole.
             let whole = metadata.num_chunks_from_msg.is_none_or(|chunks| metadata.chunk_id.unwrap_or(0) + 1 >= chunks);
-            self.found.extend(u64::try_from(first).ok().filter(|_| whole));
+            found.extend(u64::try_from(first).ok().filter(|_| whole));
             return Ok(());
         };
         if !metadata.encryption_keys.is_empty() {
             // As many ids as messages between the lowest and the highest: then it is these.
             let highest = metadata.highest_sequence_id.unwrap_or(first);
-            if highest.checked_sub(first).and_then(|more| more.checked_add(1)) != Some(i64::from(count)) {
-                return Err(Unreadable::Encrypted);
+            if highest.checked_sub(first).and_then(|more| more.checked_add(1)) == Some(i64::from(count)) {
+                found.extend((first..=highest).filter_map(|id| u64::try_from(id).ok()));
+            } else {
+                *known = Err(encrypted(topic, id));
             }
-            self.found.extend((first..=highest).filter_map(|id| u64::try_from(id).ok()));
             return Ok(());
         }
-        let payload = unpack::inflate(metadata, payload).map_err(Unreadable::Damaged)?;
+        let payload = unpack::inflate(metadata, payload)?;
+        let mut ids = Vec::with_capacity(usize::try_from(count).unwrap_or_default().min(payload.len()));
         for (single, index) in unpack::batched(payload, count).zip(0..) {
-            let (single, _) = single.map_err(Unreadable::Damaged)?;
-            self.found.extend(u64::try_from(single.sequence_id.unwrap_or(first.saturating_add(index))).ok());
+            let (single, _) = single?;
+            ids.extend(u64::try_from(single.sequence_id.unwrap_or(first.saturating_add(index))).ok());
         }
+        found.append(&mut ids);
         Ok(())
     }
 }
 
-enum Unreadable {
-    Encrypted,
-    Damaged(FrameError),
+fn encrypted(topic: &TopicName, id: MessageId) -> Error {
+    Error::new(ErrorKind::Data, format!("reading `{topic}` back: the sequence ids inside the encrypted batch {id} cannot be read"))
+        .with_hint("the ids in it have gaps, and only their lowest and highest are in clear")
 }
 
 impl Machine {
-    /// Reads back which sequence ids `name` has stored in a topic (one that is not partitioned, or one partition), from a place to
-    /// the end as of now; the answer is [`Event::ReadBack`]. It waits for a cluster that cannot be reached, saying so by
-    /// [`Event::Trouble`].
-    pub fn read_back(&mut self, now: Now, topic: TopicName, from: ReadFrom, name: String) -> ReadBackId {
+    /// Reads back which sequence ids producers of these names have stored in a topic (one that is not partitioned, or one partition),
+    /// from a place to the end as of now; the answer is [`Event::ReadBack`]. It waits for a cluster that cannot be reached, saying so
+    /// by [`Event::Trouble`].
+    pub fn read_back(&mut self, now: Now, topic: TopicName, from: ReadFrom, names: impl IntoIterator<Item = String>) -> ReadBackId {
         let (start, stage) = match from {
             // Everything there is came after it.
             ReadFrom::Message(id) if id.entry < 0 => (Start::Earliest, Stage::Reading),
@@ -175,14 +220,16 @@ impl Machine {
         let mut consumer = Consumer::new(topic, Arc::new(subscription), &self.settings);
         consumer.last = Some(super::questions::Question::default());
         consumer.reading = Some(Box::new(Reading {
-            name,
+            found: names.into_iter().map(|name| (name, Ok(Vec::new()))).collect(),
             from,
             stage,
             ended: false,
             end: None,
             at: None,
-            found: Vec::new(),
+            since: None,
             whole: true,
+            broken: false,
+            damaged: 0,
             heard: None,
             asked: false,
         }));
@@ -199,7 +246,7 @@ impl Machine {
             if reading.from == ReadFrom::End {
                 // Of an empty topic the broker tells no last message; its cursor stands before the first one that will be.
                 let end = Some(answer).filter(|end| end.ledger >= 0).or(cursor.filter(|cursor| cursor.ledger >= 0));
-                return self.end_read_back(id, Ok(ReadBack { found: Vec::new(), begins_at_or_before: true, end }));
+                return self.end_read_back(id, Ok(ReadBack { found: BTreeMap::new(), since: None, whole: true, broken: false, end }));
             }
             let from_is_there = match reading.from {
                 ReadFrom::Message(from) => from.entry < 0 || last.is_some_and(|last| from <= last),
@@ -230,30 +277,24 @@ impl Machine {
         }
         reading.heard = Some(now.at);
         reading.asked = false;
-        let (metadata, read) = match opened {
-            Ok((metadata, payload)) => {
-                let read = reading.collect(&metadata, payload);
-                (metadata, read)
-            }
-            Err(damage) => (MessageMetadata::default(), Err(Unreadable::Damaged(damage))),
-        };
-        match read {
-            Ok(()) => {}
-            Err(Unreadable::Encrypted) => {
-                let error = Error::new(
-                    ErrorKind::Data,
-                    format!("reading `{topic}` back: the sequence ids inside the encrypted batch {message} cannot be read"),
-                )
-                .with_hint("the ids in it have gaps, and only their lowest and highest are in clear");
-                return self.end_read_back(id, Err(error));
-            }
-            Err(Unreadable::Damaged(damage)) => {
-                // Perhaps on its way: it is read again.
+        let read = opened.and_then(|(metadata, payload)| reading.collect(topic, message, &metadata, payload).map(|()| metadata));
+        let metadata = match read {
+            Ok(metadata) => metadata,
+            Err(damage) => {
+                // Perhaps only on its way: it is read again.
                 let error = Error::transient(format!("reading `{topic}` back: entry {message}: {damage}"));
+                reading.damaged += 1;
+                if reading.damaged >= DAMAGED {
+                    return self.end_read_back(id, Err(error));
+                }
                 return self.interrupt_consumer(now, id, Some(Trouble::from(error)), None);
             }
+        };
+        reading.damaged = 0;
+        if !reading.follows(message) {
+            reading.broken |= reading.at.is_some();
+            reading.since = Some(message);
         }
-        reading.whole &= reading.follows(message);
         if reading.stage == Stage::FirstLook
             && let ReadFrom::Time(time) = reading.from
         {
@@ -265,6 +306,7 @@ impl Machine {
                 consumer.seek = Some(Seek::new(consumer.start, false));
                 // Behind the seek nothing may be left to read: then the cursor says so.
                 consumer.last = Some(super::questions::Question::default());
+                reading.since = None;
                 return self.drive(now, id);
             }
         }
@@ -300,9 +342,11 @@ impl Machine {
     fn end_reading(&mut self, id: ConsumerId) {
         let Some(reading) = self.consumers.get_mut(&id).and_then(|consumer| consumer.reading.as_deref_mut()) else { return };
         let mut found = std::mem::take(&mut reading.found);
-        found.sort_unstable();
-        found.dedup();
-        let read = ReadBack { found, begins_at_or_before: reading.whole, end: reading.end };
+        for ids in found.values_mut().flatten() {
+            ids.sort_unstable();
+            ids.dedup();
+        }
+        let read = ReadBack { found, since: reading.since, whole: reading.whole, broken: reading.broken, end: reading.end };
         self.end_read_back(id, Ok(read));
     }
 

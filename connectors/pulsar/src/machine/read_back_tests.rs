@@ -12,10 +12,11 @@ use connector_sdk::{ErrorKind, MessageId};
 use proptest::prelude::*;
 use prost::Message as _;
 
+/// What was found of "me", and whether the range asked for is there.
 fn found(world: &World) -> (Vec<u64>, bool) {
     assert_eq!(world.read.len(), 1, "one answer");
-    let read = world.read[0].as_ref().unwrap();
-    (read.found.clone(), read.begins_at_or_before)
+    let mut read = world.read[0].clone().unwrap();
+    (read.take("me").unwrap(), read.covers(world.read_from.unwrap()))
 }
 
 /// Two ledgers with entries of two producers, at times 100, 200, ...
@@ -189,7 +190,8 @@ fn an_encrypted_batch_is_read_where_its_ids_have_no_gaps_and_refused_where_they_
         world.broker.store_entry(5, encrypted(lowest, highest), 3, 1);
         world.read_back(ReadFrom::Earliest);
         world.run(Duration::from_secs(1));
-        assert!(world.read[0].as_ref().unwrap_err().to_string().contains("encrypted batch 5:0 cannot be read"));
+        let error = world.read[0].clone().unwrap().take("me").unwrap_err();
+        assert!(error.to_string().contains("encrypted batch 5:0 cannot be read"));
     }
 }
 
@@ -221,24 +223,57 @@ fn a_batch_without_inner_ids_counts_from_its_lowest() {
 }
 
 #[test]
-fn a_damaged_entry_is_read_again_without_end() {
-    let mut world = filled();
-    let good = world.broker.log[2].entry.clone();
-    let mut bytes = good.to_vec();
-    *bytes.last_mut().unwrap() ^= 1;
-    world.broker.log[2].entry = bytes.into();
-    world.read_back(ReadFrom::Earliest);
-    world.run(Duration::from_secs(10));
-    assert!(world.read.is_empty());
-    assert!(
-        world
-            .troubles
-            .iter()
-            .any(|error| error.to_string().contains("entry 5:2: an entry could not be decoded: its checksum does not fit"))
-    );
+fn a_damaged_entry_is_read_again_and_is_an_answer_only_where_it_stays_damaged() {
+    let damaged = || {
+        let mut world = filled();
+        let good = world.broker.log[2].entry.clone();
+        let mut bytes = good.to_vec();
+        *bytes.last_mut().unwrap() ^= 1;
+        world.broker.log[2].entry = bytes.into();
+        world.read_back(ReadFrom::Earliest);
+        world.run(Duration::from_millis(50));
+        assert!(world.read.is_empty() && !world.troubles.is_empty());
+        (world, good)
+    };
+    let (mut world, good) = damaged();
     world.broker.log[2].entry = good;
     world.run(Duration::from_secs(10));
     assert!(found(&world).1);
+    let (mut world, _) = damaged();
+    world.run(Duration::from_secs(60));
+    let error = world.read[0].as_ref().unwrap_err().to_string();
+    assert!(error.contains("entry 5:2: an entry could not be decoded: its checksum does not fit"), "{error}");
+}
+
+#[test]
+fn one_reading_is_for_all_names_each_from_its_own_place() {
+    let at = |ledger, entry| ReadFrom::Message(MessageId { ledger, entry });
+    let read = |world: &mut World, from: ReadFrom| {
+        let now = world.now();
+        world.machine.read_back(now, "orders".parse().unwrap(), from, ["me".into(), "other".into(), "nobody".into()]);
+        world.run(Duration::from_secs(1));
+        world.read[0].clone().unwrap()
+    };
+    let mut outcome = read(&mut filled(), at(5, 0));
+    assert_eq!(outcome.take("me").unwrap(), [1 << 24, 2 << 24, 3 << 24, 4 << 24, (4 << 24) + 1, 9 << 24]);
+    assert_eq!((outcome.take("other").unwrap(), outcome.take("nobody").unwrap()), (vec![1, 2, 3, 4], vec![]));
+    assert!(outcome.covers(at(5, 0)) && outcome.covers(at(7, 1)) && !outcome.covers(at(7, 2)), "as far as the end");
+    // What begins behind a hole is whole.
+    let mut world = filled();
+    world.broker.log.remove(1);
+    let outcome = read(&mut world, at(5, 0));
+    assert!(!outcome.covers(at(5, 0)) && outcome.covers(at(5, 2)) && outcome.covers(at(7, 0)));
+    // The oldest place is gone, the others are there.
+    let mut world = filled();
+    world.broker.log.drain(..3);
+    let outcome = read(&mut world, at(5, 2));
+    assert!(!outcome.covers(at(5, 2)) && outcome.covers(at(7, 0)) && outcome.covers(at(7, -1)));
+    // A batch that cannot be opened is its producer's affair.
+    let mut world = filled();
+    world.broker.store_entry(7, encrypted(11, 14), 3, 600);
+    let mut outcome = read(&mut world, at(7, 0));
+    assert!(outcome.take("me").is_err());
+    assert_eq!(outcome.take("other").unwrap(), [4]);
 }
 
 proptest! {

@@ -208,6 +208,25 @@ async fn what_was_refused_and_overtaken_is_written_down_and_published_late() {
     assert_eq!(exactly.seen.numbers("settled"), [1, 2, 3, 4, 5]);
 }
 
+/// The refusals come one after the other: what the second one brings back stands behind what the first one did.
+#[tokio::test(start_paused = true)]
+async fn what_two_refusals_bring_back_is_published_late_in_order() {
+    let single = serde_json::from_str(r#"{"batchingConfig":{"enabled":false}}"#).unwrap();
+    let mut exactly = exactly_with(single, deduplicating(), spec(false), false).await;
+    exactly.send_sized(1..2, |_| 2_000).await;
+    sleep(Duration::from_secs(1)).await;
+    store(&exactly.lineage, 0);
+    assert!(exactly.flushed().await);
+    exactly.cluster.state().topic_limit = Some(1_000);
+    exactly.send_sized(2..6, |ordinal| if ordinal < 5 { 1_900 } else { 10 }).await;
+    sleep(Duration::from_secs(1)).await;
+    exactly.cluster.state().topic_limit = None;
+    store(&exactly.lineage, 1 << 24);
+    assert!(exactly.flushed().await);
+    assert_eq!(exactly.stored(), [1, 5, 2, 3, 4]);
+    assert_eq!(exactly.seen.numbers("settled").len(), 5);
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_the_right_to_read_back_nothing_is_guessed() {
     // Used before, and the broker knows no number: it may have forgotten.

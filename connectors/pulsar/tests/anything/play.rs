@@ -135,7 +135,7 @@ impl Play {
             let subscription = Subscription { kind, durable, batch_index_acks, start: Start::Earliest, ..Subscription::new("s") };
             play.consumers.push(play.machine.subscribe(now, topic("a"), Arc::new(subscription)));
         }
-        play.machine.read_back(now, topic("a"), ReadFrom::Message(MessageId { ledger: 1, entry: 0 }), "name".to_owned());
+        play.machine.read_back(now, topic("a"), ReadFrom::Message(MessageId { ledger: 1, entry: 0 }), ["name".to_owned()]);
         play
     }
 

@@ -2,7 +2,7 @@
 //! unloaded, and its size limit is lowered and raised. Then every record that was put is compared with everything that is in the topic.
 //!
 //! `EXACTLY_ONCE_MINUTES` says for how long (2 when not given), `EXACTLY_ONCE_SEED` chooses what is done; what happens meanwhile is up to the machine.
-//! The size limit is moved with `EXACTLY_ONCE_LIMITS` alone: a policy of the topic itself makes brokers forget numbers when they load it (docs/reliability.md).
+//! The size limit is a policy of the topic itself, which makes a broker forget numbers whenever it loads the topic.
 //! `EXACTLY_ONCE_JSON` and `EXACTLY_ONCE_MARKDOWN` name files that the figures are written into, the second one between its two marks.
 
 mod report;
@@ -43,8 +43,6 @@ struct World {
     topic: Topic,
     setup: Setup,
     hosts: Vec<Source>,
-    /// Whether the topic's limit is moved.
-    limits: bool,
     lowered: bool,
     growths: usize,
     report: Report,
@@ -87,7 +85,6 @@ impl World {
             topic,
             setup,
             hosts: Vec::new(),
-            limits: std::env::var_os("EXACTLY_ONCE_LIMITS").is_some(),
             lowered: false,
             growths: 0,
             report: Report::of(seed, minutes),
@@ -132,8 +129,7 @@ impl World {
                 let split = open < 2 || (open < OPEN_SHARDS && self.random.bool());
                 self.report.reshards += usize::from(self.stream.reshard(&mut self.random, split));
             }
-            21..24 if self.limits => self.move_the_limit().await,
-            21..24 => self.unload().await,
+            21..24 => self.move_the_limit().await,
             _ if self.topic.partitions < PARTITIONS => {
                 self.topic.grow(self.topic.partitions + 1).await;
                 self.growths += 1;
@@ -215,11 +211,9 @@ impl World {
 
     /// Nothing is disturbed any more: everything has to arrive. Then it is compared.
     async fn end(mut self, put: usize) {
-        if self.limits {
-            self.topic.limit(HIGH).await;
-            for part in self.topic.parts() {
-                Topic { name: part, partitions: 0, ..self.topic.clone() }.probe_until_taken(2 * LOW).await;
-            }
+        self.topic.limit(HIGH).await;
+        for part in self.topic.parts() {
+            Topic { name: part, partitions: 0, ..self.topic.clone() }.probe_until_taken(2 * LOW).await;
         }
         for host in std::mem::take(&mut self.hosts) {
             self.report.read(&host.log());

@@ -61,6 +61,19 @@ impl Dedup {
         self.pushed = self.persisted.clone();
     }
 
+    /// What is known to be stored, by name.
+    pub(super) fn numbers(&self) -> BTreeMap<String, i64> {
+        self.persisted.clone()
+    }
+
+    /// A second recovery of the topic puts the numbers it has read over newer ones.
+    pub(super) fn put_over(&mut self, numbers: BTreeMap<String, i64>) {
+        if self.on {
+            self.pushed.extend(numbers.clone());
+            self.persisted.extend(numbers);
+        }
+    }
+
     /// A name was away for too long.
     pub(super) fn forget(&mut self, name: &str) {
         self.pushed.remove(name);
@@ -119,6 +132,18 @@ mod tests {
         dedup.stored("a", 5);
         dedup.reset();
         assert_eq!(dedup.last("a"), 5, "the last write wins");
+    }
+
+    #[test]
+    fn a_second_recovery_forgets_what_was_stored_since_the_first() {
+        let mut dedup = Dedup::default();
+        dedup.judge("a", 5, 5);
+        dedup.stored("a", 5);
+        let numbers = dedup.numbers();
+        dedup.judge("a", 6, 6);
+        dedup.stored("a", 6);
+        dedup.put_over(numbers);
+        assert_eq!((dedup.last("a"), dedup.judge("a", 6, 6)), (5, Verdict::Accept), "stored again");
     }
 
     #[test]

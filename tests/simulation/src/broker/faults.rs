@@ -1,7 +1,12 @@
 //! What may befall a broker and its topics, by order of a run.
 
-use super::topic::ProducerKey;
-use super::{Broker, Due, Out, Storage};
+use super::topic::{ProducerKey, Stored};
+use super::{Broker, Due, OTHERS, Out, Storage};
+use bytes::BytesMut;
+use connector_pulsar::Compression;
+use connector_pulsar::wire::entry::{Encoder, Numbers, Stamp};
+use connector_pulsar::wire::frame;
+use connector_sdk::Record;
 use std::time::Duration;
 
 /// Milliseconds after which a name that is away may be forgotten.
@@ -21,6 +26,25 @@ impl Broker {
     /// Whether the role may read the topic.
     pub fn set_may_read(&mut self, may_read: bool) {
         self.may_read = may_read;
+    }
+
+    /// Whether the topic's numbers are recovered twice at each loading, as they are where it has policies of its own.
+    pub fn set_recovers_twice(&mut self, recovers_twice: bool) {
+        self.recovers_twice = recovers_twice;
+    }
+
+    /// A topic is there again.
+    pub(super) fn loaded(&mut self, name: String) {
+        let pause = self.random.u64(0..=1_500);
+        let recovers_twice = self.recovers_twice;
+        let topic = self.topic_mut(&name);
+        topic.dedup.reset();
+        topic.fenced = false;
+        topic.loads += 1;
+        let (load, numbers) = (topic.loads, topic.dedup.numbers());
+        if recovers_twice {
+            self.out.push(Out::Later(Duration::from_millis(pause), Due::RecoveredAgain { topic: name, load, numbers }));
+        }
     }
 
     /// The topic gets more partitions.
@@ -60,6 +84,34 @@ impl Broker {
     pub fn trim(&mut self, kept: usize) {
         for topic in self.topics.values_mut() {
             topic.first = topic.first.max(topic.entries.len().saturating_sub(kept));
+        }
+    }
+
+    /// Somebody else publishes so many entries on each topic.
+    pub fn store_of_others(&mut self, millis: u64, count: usize) {
+        let record = Record { value: "not ours".into(), ..Record::default() };
+        let stamp = Stamp {
+            producer_id: 1,
+            producer_name: OTHERS,
+            numbers: Numbers::From(1),
+            publish_time: millis,
+            schema_version: None,
+            by_key: false,
+        };
+        let encoded = Encoder::new(Compression::None).expect("no compression needs nothing").encode(stamp, &[record]);
+        let mut frame = BytesMut::from(&encoded.frames.as_slice()[0][..]);
+        let entry = frame::decode(&mut frame, usize::MAX).ok().flatten().expect("it was just encoded").entry;
+        let topics: Vec<String> = self.topics.keys().cloned().collect();
+        for name in topics {
+            for _ in 0..count {
+                let order = self.stored;
+                let topic = self.topic_mut(&name);
+                let id = (topic.ledger, topic.next_entry);
+                topic.next_entry += 1;
+                topic.entries.push(Stored { id, order, at: millis, producer: OTHERS.into(), entry: entry.clone() });
+                self.stored += 1;
+            }
+            self.deliver(&name);
         }
     }
 
@@ -143,6 +195,12 @@ impl Broker {
 
     /// There again.
     pub fn start(&mut self) {
-        self.up = true;
+        if std::mem::replace(&mut self.up, true) {
+            return;
+        }
+        let topics: Vec<String> = self.topics.keys().cloned().collect();
+        for topic in topics {
+            self.loaded(topic);
+        }
     }
 }

@@ -25,6 +25,9 @@ use topic::{ProducerKey, Topic};
 /// How long a broker waits for a sign of life of a connection whose producer's name is asked for by another.
 const LIVENESS: Duration = Duration::from_secs(5);
 
+/// The name of a producer that no shard has anything to do with.
+pub const OTHERS: &str = "somebody-else";
+
 /// What is to be done for the broker.
 #[derive(Debug)]
 pub enum Out {
@@ -50,6 +53,15 @@ pub enum Due {
     Liveness(LinkId, u64),
     /// A fenced topic is open again.
     Loaded(String),
+    /// The second recovery of a topic that was loaded has read these numbers.
+    RecoveredAgain {
+        /// The topic.
+        topic: String,
+        /// Which loading of it.
+        load: u64,
+        /// As of that, by producer name.
+        numbers: BTreeMap<String, i64>,
+    },
 }
 
 /// How fast and how reliable storing is.
@@ -102,6 +114,9 @@ pub struct Broker {
     /// The most bytes of an entry, by the topic's own policy.
     limit: Option<usize>,
     may_read: bool,
+    /// The topic has policies of its own: what is known of producers is recovered twice when it is loaded, and the second recovery ends
+    /// when producers are at work again.
+    recovers_twice: bool,
     /// Topics whose receipts get lost.
     muted: BTreeSet<String>,
     /// Entries that were taken for stored before.
@@ -128,6 +143,7 @@ impl Broker {
             storage: Storage::default(),
             limit: None,
             may_read: true,
+            recovers_twice: false,
             muted: BTreeSet::new(),
             duplicates: 0,
             up: true,

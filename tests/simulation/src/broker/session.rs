@@ -107,10 +107,12 @@ impl Broker {
                     self.hang_up(old);
                 }
             }
-            Due::Loaded(topic) => {
+            Due::Loaded(topic) => self.loaded(topic),
+            Due::RecoveredAgain { topic, load, numbers } => {
                 let topic = self.topic_mut(&topic);
-                topic.dedup.reset();
-                topic.fenced = false;
+                if topic.loads == load {
+                    topic.dedup.put_over(numbers);
+                }
             }
         }
     }

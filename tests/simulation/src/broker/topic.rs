@@ -65,6 +65,8 @@ pub(super) struct Topic {
     /// Where subscriptions that were sought go on, by name.
     pub(super) sought: BTreeMap<String, usize>,
     pub(super) writes: u64,
+    /// How often it was loaded.
+    pub(super) loads: u64,
     /// When producers that are away left, by name, in milliseconds since the epoch.
     pub(super) left: BTreeMap<String, u64>,
     /// The first entry that can still be read.

@@ -87,6 +87,25 @@ impl Scene {
         self.run.around.cluster.broker(|broker| broker.set_limit(bytes));
     }
 
+    /// The entry at which a reading back of partition 0 would begin, as the row says.
+    fn anchor(&self) -> i64 {
+        let row = self.run.around.tables.table().lease(SHARD).unwrap();
+        let attribute: serde_json::Value = serde_json::from_str(&row.pulsar_connect.unwrap().text()).unwrap();
+        attribute["exact"]["covered"]["0"]["message"]["entry"].as_i64().unwrap()
+    }
+
+    /// Whether the topic can be read back: else a replay is judged by the broker alone.
+    fn may_read(&self, may_read: bool) {
+        self.run.around.cluster.broker(|broker| broker.set_may_read(may_read));
+    }
+
+    fn resets_deduplication(&self) {
+        self.run.around.cluster.broker(|broker| {
+            broker.switch_deduplication(false);
+            broker.switch_deduplication(true);
+        });
+    }
+
     /// Everything can be read; the workers go on until the shard has ended.
     async fn end(self, workers: Vec<Worker>) -> Verdict {
         self.show(usize::MAX);
@@ -113,6 +132,7 @@ fn clean_speaks(mistake: Option<Mistake>) -> Verdict {
     run(1, true, mistake, |world| async move {
         let records = small(&[&[(2, 0)], &[(2, 1)]]);
         let mut scene = Scene::new(&world, setting(1, NEVER), &records, 2).await;
+        scene.may_read(false);
         let mut w1 = scene.run.worker(0);
         scene.until_stored(2).await;
         w1.crash();
@@ -216,16 +236,14 @@ fn dedup_reset_while_connected() {
     let verdict = run(1, true, None, |world| async move {
         let records = small(&[&[], &[], &[]]);
         let mut scene = Scene::new(&world, setting(1, NEVER), &records, 3).await;
+        scene.may_read(false);
         let mut w1 = scene.run.worker(0);
         scene.until_stored(3).await;
         w1.crash();
         scene.show(1);
         let w2 = scene.run.worker(1);
         scene.until_repeated(1).await;
-        scene.run.around.cluster.broker(|broker| {
-            broker.switch_deduplication(false);
-            broker.switch_deduplication(true);
-        });
+        scene.resets_deduplication();
         scene.show(2);
         scene.run.until("it stands still", |_| !w2.said().is_empty()).await;
         scene.show(3);
@@ -235,6 +253,79 @@ fn dedup_reset_while_connected() {
     });
     assert_eq!(verdict.findings.doubled, ["s/2.0"], "{}", verdict.trace.join("\n"));
     assert!(verdict.findings.lost.is_empty() && verdict.said.iter().any(|said| said.contains("20/0")), "{}", verdict.in_words());
+}
+
+#[test]
+fn dedup_reset_while_connected_and_read_back() {
+    exact(&run(1, true, None, |world| async move {
+        let records = small(&[&[], &[], &[]]);
+        let mut scene = Scene::new(&world, setting(1, Duration::from_millis(200)), &records, 1).await;
+        let mut w1 = scene.run.worker(0);
+        scene.until_checkpoint(1).await;
+        scene.run.around.cluster.broker(|broker| broker.mute(0, true));
+        scene.show(3);
+        scene.until_stored(3).await;
+        w1.crash();
+        scene.run.around.cluster.broker(|broker| broker.mute(0, false));
+        scene.show(2);
+        let w2 = scene.run.worker(1);
+        scene.until_checkpoint(2).await;
+        // What was read back is known: record 3 is not sent to ask.
+        scene.resets_deduplication();
+        scene.end(vec![w2]).await
+    }));
+}
+
+/// A topic with policies of its own: when it is loaded its numbers are recovered twice, and the second time puts old over new.
+fn recovered_twice(mistake: Option<Mistake>) -> Verdict {
+    run(1, true, mistake, |world| async move {
+        let records = small(&[&[], &[], &[], &[]]);
+        let mut scene = Scene::new(&world, setting(1, Duration::from_millis(200)), &records, 1).await;
+        let mut w1 = scene.run.worker(0);
+        scene.until_checkpoint(1).await;
+        scene.run.around.cluster.broker(|broker| {
+            broker.set_recovers_twice(true);
+            broker.unload(scene.run.around.world.millis());
+        });
+        sleep(Duration::from_millis(900)).await;
+        scene.run.around.cluster.broker(|broker| broker.mute(0, true));
+        scene.show(3);
+        scene.until_stored(3).await;
+        sleep(Duration::from_secs(2)).await;
+        w1.crash();
+        scene.run.around.cluster.broker(|broker| broker.mute(0, false));
+        let w2 = scene.run.worker(1);
+        scene.end(vec![w2]).await
+    })
+}
+
+#[test]
+fn a_topic_recovered_twice() {
+    exact(&recovered_twice(None));
+    assert!(!recovered_twice(Some(Mistake::LastIdBelieved)).findings.doubled.is_empty());
+}
+
+#[test]
+fn an_idle_shard_is_read_back_from_where_the_topic_was_not_long_ago() {
+    exact(&run(1, true, None, |world| async move {
+        let records = small(&[&[], &[], &[]]);
+        let mut scene = Scene::new(&world, setting(1, Duration::from_millis(200)), &records, 1).await;
+        let mut w1 = scene.run.worker(0);
+        scene.until_checkpoint(1).await;
+        let first = scene.anchor();
+        scene.run.around.cluster.broker(|broker| broker.store_of_others(world.millis(), 100));
+        scene.run.until("a reading would begin later", |_| scene.anchor() >= first + 100).await;
+        sleep(Duration::from_secs(200)).await;
+        // What is sent from now on is behind it.
+        scene.run.around.cluster.broker(|broker| broker.mute(0, true));
+        scene.show(2);
+        scene.run.until("record 2 is stored", |run| run.stored().contains(&"s/2.0".to_owned())).await;
+        w1.crash();
+        scene.run.around.cluster.broker(|broker| broker.mute(0, false));
+        scene.forget().await;
+        let w2 = scene.run.worker(1);
+        scene.end(vec![w2]).await
+    }));
 }
 
 #[test]
@@ -268,16 +359,22 @@ async fn refused_and_overtaken(world: &World, limit: usize) -> (Scene, Worker) {
     (scene, worker)
 }
 
-#[test]
-fn limit_lowered_with_records_behind() {
-    let verdict = run(1, true, None, |world| async move {
+/// Records 2 and 3 are refused with record 4 stored behind them, and their owner dies.
+pub(crate) fn limit_lowered(mistake: Option<Mistake>, may_read: bool) -> Verdict {
+    run(1, true, mistake, |world| async move {
         let (mut scene, mut w1) = refused_and_overtaken(&world, 350).await;
+        scene.may_read(may_read);
         sleep(Duration::from_secs(3)).await;
         w1.crash();
         scene.limit(None);
         let w2 = scene.run.worker(1);
         scene.end(vec![w2]).await
-    });
+    })
+}
+
+#[test]
+fn limit_lowered_with_records_behind() {
+    let verdict = limit_lowered(None, true);
     assert!(
         verdict.findings.lost.is_empty() && verdict.findings.doubled.is_empty() && verdict.finished,
         "{}\n{}",
@@ -393,6 +490,7 @@ fn batch_across(mistake: Option<Mistake>) -> Verdict {
         let records = small(&[&[], &[], &[], &[]]);
         let setting = Setting { batch_messages: 4, batch_bytes: 2_000, pause: (0, 0), answer: 8, ..setting(1, NEVER) };
         let mut scene = Scene::new(&world, setting, &records, 2).await;
+        scene.may_read(false);
         let mut w1 = scene.run.worker(0);
         scene.until_stored(2).await;
         w1.crash();

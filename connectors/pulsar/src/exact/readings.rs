@@ -1,0 +1,119 @@
+//! Topics that are read back: one reading of a topic at a time, for everybody who waits for it.
+//!
+//! After a crash many lineages want to know the same of the same topics. Who asks while a topic is being read waits for the next
+//! reading, which begins at the oldest place that any of them needs: what it costs does not grow with their number.
+
+use super::lane::Which;
+use crate::machine::{Machine, Now, ReadBackId, ReadFrom};
+use crate::topic::TopicName;
+use std::collections::BTreeMap;
+
+/// Why a lineage wants a topic read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Its name was never used there: where the topic ends now is where a reading back would begin.
+    FirstUse,
+    /// Nothing was sent there for a while: a reading back could begin where the topic ends now. So much the producer had accepted.
+    Idle { accepted: u64 },
+    /// More may be stored than the broker says.
+    Doubt,
+    /// The broker knows less than is known to be stored.
+    Forgotten,
+    /// Numbers up to this were refused, and the broker may have them.
+    Refused(Option<u64>),
+}
+
+impl Why {
+    /// Whether nobody can know what is stored unless the topic is read back.
+    pub(super) fn is_needed(self) -> bool {
+        matches!(self, Self::Forgotten | Self::Refused(_))
+    }
+
+    /// Whether only the topic's end is asked for.
+    fn is_for_the_end(self) -> bool {
+        matches!(self, Self::FirstUse | Self::Idle { .. })
+    }
+
+    /// Numbers up to this will never be stored any more, unless they are.
+    pub(super) fn refused(self) -> Option<u64> {
+        match self {
+            Self::Refused(number) => number,
+            _ => None,
+        }
+    }
+}
+
+/// What one lineage wants to know.
+#[derive(Debug, Clone)]
+pub(super) struct Want {
+    pub(super) line: u64,
+    pub(super) partition: u32,
+    pub(super) which: Which,
+    /// The producer's name.
+    pub(super) name: String,
+    pub(super) from: ReadFrom,
+    pub(super) why: Why,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Readings {
+    running: BTreeMap<ReadBackId, (TopicName, Vec<Want>)>,
+    waiting: BTreeMap<TopicName, Vec<Want>>,
+}
+
+impl Readings {
+    pub(super) fn want(&mut self, machine: &mut Machine, now: Now, topic: TopicName, want: Want) {
+        self.waiting.entry(topic.clone()).or_default().push(want);
+        self.begin(machine, now, topic);
+    }
+
+    /// Who waited for this reading, which has ended.
+    pub(super) fn ended(&mut self, machine: &mut Machine, now: Now, id: ReadBackId) -> Vec<Want> {
+        let Some((topic, wants)) = self.running.remove(&id) else { return Vec::new() };
+        self.begin(machine, now, topic);
+        wants
+    }
+
+    /// Nobody wants to know anything of this lineage any more.
+    pub(super) fn drop_line(&mut self, machine: &mut Machine, now: Now, line: u64) {
+        for wants in self.waiting.values_mut() {
+            wants.retain(|want| want.line != line);
+        }
+        for (_, wants) in self.running.values_mut() {
+            wants.retain(|want| want.line != line);
+        }
+        let idle: Vec<ReadBackId> = self.running.iter().filter(|(_, (_, wants))| wants.is_empty()).map(|(id, _)| *id).collect();
+        for id in idle {
+            machine.drop_read_back(id);
+            self.ended(machine, now, id);
+        }
+    }
+
+    /// A topic that is being read for what is stored in it, and for how many producers.
+    pub(super) fn shown(&self) -> Option<(&TopicName, usize)> {
+        let readings = self.running.values().map(|(topic, wants)| (topic, wants.iter().filter(|want| !want.why.is_for_the_end()).count()));
+        readings.into_iter().find(|(_, producers)| *producers > 0)
+    }
+
+    /// Begins to read a topic, if somebody waits for it and it is not being read.
+    fn begin(&mut self, machine: &mut Machine, now: Now, topic: TopicName) {
+        if self.running.values().any(|(running, _)| *running == topic) {
+            return;
+        }
+        let Some(waiting) = self.waiting.remove(&topic) else { return };
+        let is_by_time = |want: &Want| matches!(want.from, ReadFrom::Time(_));
+        // A place and a time cannot be compared: who goes by time reads alone.
+        let (mut wants, mut later): (Vec<Want>, Vec<Want>) = waiting.into_iter().partition(|want| !is_by_time(want));
+        if wants.is_empty() && !later.is_empty() {
+            wants.push(later.remove(0));
+        }
+        if !later.is_empty() {
+            self.waiting.insert(topic.clone(), later);
+        }
+        let Some(from) = wants.iter().map(|want| want.from).reduce(ReadFrom::or_earlier) else { return };
+        let names = wants.iter().filter(|want| !want.why.is_for_the_end()).map(|want| want.name.clone());
+        let id = machine.read_back(now, topic.clone(), from, names);
+        self.running.insert(id, (topic, wants));
+    }
+}
