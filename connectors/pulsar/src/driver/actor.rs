@@ -6,7 +6,7 @@ use super::connections::Connections;
 use super::rotation::Rotation;
 use super::socket::Dial;
 use crate::crypto::CryptoConfig;
-use crate::exact::{Exact, Way};
+use crate::exact::{Exact, Terms, Way};
 use crate::machine::{Charge, Event, Machine, Naming, Now, ProducerId, Subject, Trouble};
 use crate::policy::{Fate, Policy};
 use crate::publisher::{Shared, Submission};
@@ -209,6 +209,7 @@ impl Actor {
     fn batch(&mut self, now: Now, batch: Batch, mut left: Charge) {
         let Batch { partition, records, mut handle, lineage } = batch;
         self.asked();
+        let terms = lineage.as_ref().map(Terms::of);
         let count = records.len();
         for (at, record) in records.into_iter().enumerate() {
             // What a batch above all the room there is was charged is spread from its front.
@@ -222,13 +223,13 @@ impl Actor {
                 one.give_back();
                 continue;
             }
-            match (&mut self.exact, &lineage) {
+            match (&mut self.exact, terms) {
                 (None, _) => {
                     let producer = Self::route(&mut self.machine, &mut self.main, now, &record);
                     self.machine.append(now, producer, record, &partition, one, charge);
                 }
-                (Some(exact), Some(lineage)) => {
-                    let way = Way { lineage, router: &mut self.main.router, partition: &partition };
+                (Some(exact), Some(terms)) => {
+                    let way = Way { terms, router: &mut self.main.router, partition: &partition };
                     exact.submit(&mut self.machine, now, way, record, one, charge);
                 }
                 (Some(_), None) => {

@@ -4,9 +4,9 @@
 //! there, and after a crash all of that would be read. Moved is only where a reading begins, only where everything sent is stored
 //! and covered by the stored checkpoint, and only to an end of the topic that was asked for after that.
 
+use super::lane::Which;
 use super::readings::{Want, Why};
 use super::{Exact, is_quiet};
-use crate::exact::lane::Which;
 use crate::machine::{Machine, Now, ReadFrom};
 use connector_sdk::{Lineage, MessageId};
 use std::sync::Arc;

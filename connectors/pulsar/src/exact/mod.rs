@@ -11,21 +11,22 @@ mod idle;
 mod lane;
 mod readings;
 mod seal;
+mod stored;
 
-use crate::machine::{Account, Charge, Duty, Machine, Naming, Now, ProducerId, ReadBack, ReadBackId, ReadFrom, Withdrawn};
+use crate::machine::{Account, Charge, Duty, Machine, Naming, Now, ProducerId, Withdrawn};
 use crate::routing::Router;
 use crate::topic::TopicName;
 use connector_sdk::{
     AckHandle, Error, ErrorKind, Lineage, LineageRequest, Lineages, Mistake, PartitionId, Record, ShapeQuestion, TopicShape, planted,
 };
 use doubt::Doubt;
-use lane::{Finding, Found, Lane, Told, Wait, Which};
-use readings::{Readings, Want, Why};
+use lane::{Finding, Lane, Told, Wait, Which};
+use readings::{Readings, Why};
 use seal::Sealing;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tracing::{info, warn};
+use tracing::warn;
 
 /// A producer without work is closed after this long; the broker forgets names only much later.
 const IDLE: Duration = Duration::from_secs(60);
@@ -33,8 +34,6 @@ const IDLE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(500);
 /// Where nothing was sent for so long, a reading back may begin at the topic's end as of then.
 const ANCHOR: Duration = Duration::from_secs(60);
-/// For clocks that do not agree, when a topic is read back by time.
-const CLOCKS: Duration = Duration::from_secs(60);
 
 /// Whose a producer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,9 +42,24 @@ enum Owner {
     Seal { number: u64, place: usize },
 }
 
+/// What holds for all records of a batch.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    lineage: &'a Arc<Lineage>,
+    /// Partitions of the topic; 0: it is not partitioned.
+    partitions: u32,
+    has_spent: bool,
+}
+
+impl<'a> Terms<'a> {
+    pub(crate) fn of(lineage: &'a Arc<Lineage>) -> Self {
+        Self { lineage, partitions: lineage.partitions(), has_spent: lineage.has_spent() }
+    }
+}
+
 /// Where a batch's records come from and how they find their partition.
 pub(crate) struct Way<'a> {
-    pub(crate) lineage: &'a Arc<Lineage>,
+    pub(crate) terms: Terms<'a>,
     pub(crate) router: &'a mut Router,
     /// The source's partition, to name it in messages.
     pub(crate) partition: &'a PartitionId,
@@ -175,7 +189,7 @@ impl Exact {
 
     /// Takes the duty for a record of a lineage.
     pub(crate) fn submit(&mut self, machine: &mut Machine, now: Now, way: Way<'_>, record: Record, handle: AckHandle, charge: Charge) {
-        let Way { lineage, router, partition } = way;
+        let Way { terms: Terms { lineage, partitions, has_spent }, router, partition } = way;
         let Some(line) = self.lines.get_mut(&lineage.id()).filter(|_| !handle.is_fenced()) else {
             // Its end was heard of before its last records.
             machine.release(charge);
@@ -185,11 +199,10 @@ impl Exact {
             machine.release(charge);
             return handle.fail(Error::new(ErrorKind::Data, "the source gives its records no numbers: they cannot be stored exactly once"));
         }
-        let partitions = lineage.partitions();
         let at = if partitions == 0 { 0 } else { router.route(&record, partitions, now.at) };
         let lane = line.lanes.entry(at).or_default();
         lane.used = Some(now.at);
-        if lane.is_plain() && !lineage.has_spent() {
+        if lane.is_plain() && !has_spent {
             let producer = match lane.main.producer {
                 Some(producer) => producer,
                 None => self.open(machine, now, lineage, at, Which::Main),
@@ -243,112 +256,6 @@ impl Exact {
                 }
             }
         }
-    }
-
-    /// Looks at the broker's word on a name, and decides what has to be found out before anything is sent under it.
-    fn look_at(&mut self, machine: &mut Machine, now: Now, (number, partition, which): (u64, u32, Which)) {
-        let Some(line) = self.lines.get(&number) else { return };
-        // The right to it may have been lost while it was opened, by a clock that counts the time of a suspended machine.
-        if line.lineage.is_over() {
-            return self.end_line(machine, now, number);
-        }
-        let lineage = Arc::clone(&line.lineage);
-        let door = self.lane(number, partition).door(which);
-        let (Some(Told { last, unknown }), Some(producer)) = (door.told.take(), door.producer) else { return };
-        let newest = lineage.newest(partition);
-        let is_known = newest.is_some();
-        let known = newest.filter(|_| which == Which::Main).map(|newest| newest.number).filter(|number| *number > 0);
-        let used = is_known || which == Which::Late;
-        if !used {
-            // Never used there, as the row says; from the next write on it says that it is.
-            return self.read_back(machine, now, (number, partition, which), producer, Why::FirstUse);
-        }
-        // No clock in the sign: whoever held it before may have written the row seconds ago.
-        let forgotten = last.is_none_or(|last| known.is_some_and(|known| last < known));
-        if (lineage.is_in_doubt() || unknown) && (forgotten || !planted(Mistake::LastIdBelieved)) {
-            // Also without a sign: a broker that recovers a topic's numbers twice puts old ones over new ones.
-            let why = if forgotten { Why::Forgotten } else { Why::Doubt };
-            return self.read_back(machine, now, (number, partition, which), producer, why);
-        }
-        self.admit(machine, now, number, partition, which);
-        self.advance(machine, now, number, partition);
-    }
-
-    /// Looks into the topic for what is stored under a name; everything of the lane that is not resolved waits for it.
-    fn read_back(&mut self, machine: &mut Machine, now: Now, (line, partition, which): (u64, u32, Which), producer: ProducerId, why: Why) {
-        let Some(lineage) = self.lines.get(&line).map(|line| Arc::clone(&line.lineage)) else { return };
-        let margin = u64::try_from(CLOCKS.as_millis()).unwrap_or(u64::MAX);
-        let from = match lineage.newest(partition).and_then(|newest| newest.message) {
-            _ if why == Why::FirstUse => ReadFrom::End,
-            _ if planted(Mistake::ReadBackFromCheckpoint) => ReadFrom::Time(lineage.uncovered_since()),
-            Some(message) => ReadFrom::Message(message),
-            None => ReadFrom::Time(lineage.uncovered_since().saturating_sub(margin)),
-        };
-        let name = if which == Which::Main { lineage.name().clone() } else { lineage.late_name() };
-        let topic = self.topic_of(&lineage, partition);
-        if why == Why::Forgotten {
-            warn!(producer = %name, %topic, "the broker may have forgotten what was stored: the topic is read back");
-        }
-        let items = machine.withdraw(producer);
-        let lane = self.lane(line, partition);
-        lane.hold(items);
-        lane.wait = Wait::ReadBack { which, why };
-        self.readings.want(machine, now, topic, Want { line, partition, which, name: name.to_string(), from, why });
-    }
-
-    /// A topic was read back.
-    pub(crate) fn read(&mut self, machine: &mut Machine, now: Now, id: ReadBackId, mut outcome: Result<ReadBack, Error>) {
-        for want in self.readings.ended(machine, now, id) {
-            if self.lines.contains_key(&want.line) {
-                self.read_for(machine, now, &want, outcome.as_mut().map_err(|error| error.clone()));
-            }
-        }
-    }
-
-    /// It was read back for this one.
-    fn read_for(&mut self, machine: &mut Machine, now: Now, want: &Want, outcome: Result<&mut ReadBack, Error>) {
-        let Want { line, partition, which, why, .. } = *want;
-        let Some(lineage) = self.lines.get(&line).map(|line| Arc::clone(&line.lineage)) else { return };
-        let end = outcome.as_ref().ok().and_then(|read| read.end);
-        if let Why::Idle { accepted } = why {
-            return self.anchor(machine, &lineage, partition, accepted, end);
-        }
-        let accept = self.accept_duplicates;
-        let topic = self.topic_of(&lineage, partition);
-        let lane = self.lane(line, partition);
-        lane.wait = Wait::Nothing;
-        if why == Why::FirstUse {
-            // Where the topic ends is good to know; that the name is used there has to be written down all the same.
-            lane.wait = Wait::Declared(lineage.declare_used(partition, end));
-            return;
-        }
-        let read = outcome.and_then(|read| Ok((read.take(&want.name)?, read.covers(want.from))));
-        let name = &want.name;
-        match read {
-            Ok((numbers, whole)) if whole || accept => {
-                if !whole {
-                    warn!(producer = name, %topic, "a part of what has to be read back is gone: records may be published twice, as `acceptDuplicates` allows");
-                }
-                let through = numbers.last().copied().max(why.refused());
-                let door = lane.door(which);
-                info!(producer = name, %topic, found = numbers.len(), through, last = door.last, "the topic was read back");
-                door.last = door.last.max(through);
-                door.found = through.map(|through| Found { numbers, through });
-            }
-            Ok(_) if why.is_needed() => lane.refusal = Some(gone(&lineage, &topic, why.refused())),
-            Ok(_) => {
-                warn!(producer = name, %topic, "a part of what would show what is stored is gone from the topic: the broker's last number is believed");
-            }
-            Err(error) if accept && why.is_needed() => {
-                warn!(producer = name, %topic, %error, "the topic cannot be read back: records may be published twice, as `acceptDuplicates` allows");
-            }
-            Err(error) if why.is_needed() => lane.refusal = Some(unreadable(&lineage, &topic, why.refused(), &error)),
-            Err(error) => {
-                warn!(producer = name, %topic, %error, "the topic cannot be read back for what is stored: the broker's last number is believed");
-            }
-        }
-        self.admit(machine, now, line, partition, which);
-        self.advance(machine, now, line, partition);
     }
 
     fn admit(&mut self, machine: &mut Machine, now: Now, number: u64, partition: u32, which: Which) {
@@ -608,30 +515,4 @@ impl Exact {
 fn is_quiet(machine: &Machine, producer: ProducerId) -> bool {
     let (accepted, resolved) = machine.progress(producer);
     accepted == resolved
-}
-
-/// Why the broker's word alone does not tell what is stored.
-fn reason(lineage: &Lineage, topic: &TopicName, refused: Option<u64>) -> String {
-    match refused {
-        Some(number) => format!("`{topic}` has refused number {number} of producer `{}`, which it may have stored before", lineage.name()),
-        None => format!("the broker has forgotten the numbers of producer `{}` on `{topic}`", lineage.name()),
-    }
-}
-
-fn gone(lineage: &Lineage, topic: &TopicName, refused: Option<u64>) -> Error {
-    let reason = reason(lineage, topic, refused);
-    Error::new(
-        ErrorKind::Data,
-        format!("nobody can know whether it is stored: {reason}, and a part of the topic that has to be read back is gone"),
-    )
-    .with_hint("set `acceptDuplicates` to true to go on, which may publish records twice; keep acknowledged messages longer (`pulsar-admin namespaces set-retention`) so that it does not happen again")
-}
-
-fn unreadable(lineage: &Lineage, topic: &TopicName, refused: Option<u64>, error: &Error) -> Error {
-    let reason = reason(lineage, topic, refused);
-    Error::new(
-        ErrorKind::Data,
-        format!("nobody can know whether it is stored: {reason}, and the topic cannot be read back: {}", error.message()),
-    )
-    .with_hint("grant the role `consume` on the topic, or set `acceptDuplicates` to true to go on, which may publish records twice")
 }
