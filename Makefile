@@ -10,6 +10,7 @@ help: ## print this list
 demo: ## Kinesis to Pulsar on this machine: a real broker, local-aws, a stream, the source, and what a consumer receives
 	@tests/rig/demo
 
+# End-to-end tests wait more than they work, many of them for the one broker that may be broken: three at a time on two cores.
 # Always the whole workspace with all targets: another choice of crates is another choice of features, and builds all of the AWS SDK again.
 test: ## everything: set-up, format, lints, unit and property tests, end-to-end tests on a real Pulsar
 	@tests/rig/setup test
@@ -18,7 +19,7 @@ test: ## everything: set-up, format, lints, unit and property tests, end-to-end 
 	cargo build --workspace --all-targets --locked
 	cargo test --workspace --locked --lib --bins
 	cargo test --workspace --locked --doc
-	PULSAR_CONNECT_BIN=$${CARGO_TARGET_DIR:-$$PWD/target}/debug tests/rig/with-servers cargo test --workspace --locked --test '*'
+	RUST_TEST_THREADS=3 PULSAR_CONNECT_BIN=$${CARGO_TARGET_DIR:-$$PWD/target}/debug tests/rig/with-servers cargo test --workspace --locked --test '*'
 
 FUZZ_SECONDS ?= 60
 FUZZ_HOST := $$(rustc -vV | sed -n 's/^host: //p')

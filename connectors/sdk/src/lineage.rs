@@ -267,7 +267,10 @@ struct State {
     declared: u64,
     stored: u64,
     receipts: BTreeMap<u32, VecDeque<Covered>>,
-    highest_written: Option<u64>,
+    /// The highest number this owner has put on a wire, by partition of the topic.
+    written: BTreeMap<u32, u64>,
+    /// The highest number that the stored checkpoint covers, of those this owner has stored.
+    stored_number: u64,
     closed: bool,
 }
 
@@ -377,12 +380,12 @@ impl Lineage {
     }
 
     /// Sink: nothing was sent on this partition of the topic for a while, which ended there meanwhile: a reading back may begin there.
-    /// Left as it is where the stored checkpoint does not cover everything that was sent on it.
+    /// Left as it is where the stored checkpoint does not cover everything that was put on a wire for it, and where the topic was empty.
     pub fn declare_newest(&self, partition: u32, end: MessageId) {
         let mut state = self.state();
-        let sent = state.receipts.get(&partition).and_then(VecDeque::back).map_or(0, |receipt| receipt.number);
+        let (written, stored) = (state.written.get(&partition).copied(), state.stored_number);
         let Some(covered) = state.covered.get_mut(&partition) else { return };
-        if sent > covered.number || covered.message >= Some(end) {
+        if written.is_some_and(|written| written > stored) || end.entry < 0 || covered.message >= Some(end) {
             return;
         }
         covered.message = Some(end);
@@ -402,10 +405,11 @@ impl Lineage {
         self.state().covered.keys().copied().collect()
     }
 
-    /// Sink: numbers up to this are about to be put on a wire.
-    pub fn writing(&self, number: u64) {
+    /// Sink: numbers up to this are about to be put on a wire, for this partition of the topic.
+    pub fn writing(&self, partition: u32, number: u64) {
         let mut state = self.state();
-        state.highest_written = state.highest_written.max(Some(number));
+        let written = state.written.entry(partition).or_default();
+        *written = number.max(*written);
     }
 
     /// Sink: everything of a topic partition through `number` is stored; `message` is where the newest stands, when the broker said.
@@ -436,7 +440,7 @@ impl Lineage {
 
     /// Source: the highest number this owner has put on a wire.
     pub fn highest_written(&self) -> Option<u64> {
-        self.state().highest_written
+        self.state().written.values().max().copied()
     }
 
     /// Source: what a checkpoint through `number` covers, by partition of the topic on which the name is used. To be taken
@@ -463,18 +467,23 @@ impl Lineage {
         (state.spent.range(number + 1..).copied().collect(), state.declared)
     }
 
-    /// Source: whether something was declared spent that is not stored yet.
+    /// Whether something that the sink declared, spent numbers or a use or a place, is not stored yet.
     pub fn has_to_store(&self) -> bool {
         let state = self.state();
         state.declared > state.stored
     }
 
-    /// Source: a checkpoint through `number` is stored, with this coverage and the spent numbers of this version.
+    /// Source: a checkpoint through `number` is stored, with this coverage and what was declared up to this version.
     pub fn stored(self: &Arc<Self>, number: u64, covered: BTreeMap<u32, Covered>, version: u64) {
         let mut state = self.state();
         // What was declared while the write was on its way is not in it, and stays.
-        state.covered.extend(covered);
+        for (partition, covered) in covered {
+            let known = state.covered.entry(partition).or_insert(covered);
+            let message = if known.number == covered.number { known.message.max(covered.message) } else { covered.message };
+            *known = Covered { message, ..covered };
+        }
         state.stored = state.stored.max(version);
+        state.stored_number = number;
         state.spent = state.spent.split_off(&(number + 1));
         if state.doubt_end.is_some_and(|end| number >= end) {
             state.in_doubt = false;

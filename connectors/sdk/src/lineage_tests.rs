@@ -80,17 +80,24 @@ fn a_partition_is_written_down_before_its_first_use() {
 #[test]
 fn where_nothing_is_sent_a_reading_begins_later_once_all_that_was_sent_is_covered() {
     let lineage = Lineages::default().open(spec(false));
+    // On the wire, and never receipted: it may be stored all the same.
+    lineage.writing(0, 12);
+    lineage.declare_newest(0, id(30).unwrap());
+    assert!(!lineage.has_to_store(), "a successor would send 12 again, which may lie before it");
     lineage.receipted(0, 12, id(2));
     lineage.declare_newest(0, id(30).unwrap());
-    assert!(!lineage.has_to_store(), "a successor would send 12 again, which lies before it");
+    assert!(!lineage.has_to_store(), "the same, until the checkpoint covers it");
     lineage.stored(12, lineage.coverage(12), 0);
+    lineage.declare_newest(0, MessageId { ledger: 40, entry: -1 });
+    assert!(!lineage.has_to_store(), "what an empty ledger is followed by may be trimmed unseen");
     lineage.declare_newest(1, id(30).unwrap());
     assert!(!lineage.has_to_store(), "never used there");
     lineage.declare_newest(0, id(30).unwrap());
     assert!(lineage.has_to_store());
     assert_eq!(lineage.coverage(12)[&0], Covered { number: 12, message: id(30) });
-    let (_, version) = lineage.spent_beyond(12);
-    lineage.stored(12, lineage.coverage(12), version);
+    let (before, version) = (BTreeMap::from([(0, Covered { number: 12, message: id(2) })]), lineage.spent_beyond(12).1);
+    lineage.stored(12, before, version);
+    assert_eq!(lineage.covered(0).unwrap().message, id(30), "a write that was on its way does not take it back");
     lineage.declare_newest(0, id(29).unwrap());
     assert!(!lineage.has_to_store(), "it never moves back");
     lineage.receipted(0, 13, None);

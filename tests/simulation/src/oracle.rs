@@ -1,13 +1,12 @@
 //! What the topic holds at the end of a run, against what the shards held: each record, each key's order.
 //!
-//! It reads the broker's stored entries and the shards' own records, and nothing that the code under test says of itself, except
-//! where that is allowed to excuse: a doubled record that was announced.
+//! It reads the broker's stored entries and the shards' own records, and nothing that the code under test says of itself.
 
 use crate::broker::{Broker, OTHERS};
 use crate::shard::Expected;
 use connector_kinesis::ids::ShardId;
 use connector_pulsar::wire::unpack::unpack;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// The end of names under which spent numbers are sent; they may come behind later ones of their key.
 const LATE: &str = "-late";
@@ -53,8 +52,8 @@ struct Seen {
     key: Option<String>,
 }
 
-/// Compares. Messages in `excused` (by name) may be missing: they were dropped and said.
-pub fn judge<'a>(broker: &Broker, shards: impl IntoIterator<Item = (&'a ShardId, &'a [Expected])>, excused: &BTreeSet<String>) -> Findings {
+/// Compares.
+pub fn judge<'a>(broker: &Broker, shards: impl IntoIterator<Item = (&'a ShardId, &'a [Expected])>) -> Findings {
     let mut findings = Findings::default();
     let mut seen: BTreeMap<String, Vec<Seen>> = BTreeMap::new();
     for entries in broker.entries().values() {
@@ -77,9 +76,7 @@ pub fn judge<'a>(broker: &Broker, shards: impl IntoIterator<Item = (&'a ShardId,
             let name = name(&message.value);
             let found = seen.remove(&name).unwrap_or_default();
             if found.is_empty() {
-                if !excused.contains(&name) {
-                    findings.lost.push(name);
-                }
+                findings.lost.push(name);
                 continue;
             }
             if found.len() > 1 {

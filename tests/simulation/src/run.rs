@@ -13,7 +13,7 @@ use connector_kinesis::ids::{Checkpoint, HashRange, ShardId};
 use connector_kinesis::lease::{Claimant, Lease, LeaseTable, StreamMark, Worker as Identification};
 use connector_pulsar::wire::unpack::unpack;
 use connector_sdk::{Guarantee, Mistake, OnRecordError, SourceFactory, Task};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -260,8 +260,7 @@ impl Run {
     /// Compares what the topic holds with what the shards hold.
     pub fn verdict(&self, finished: bool, said: Vec<String>) -> Verdict {
         let shards = self.around.stream.shards();
-        let findings =
-            self.around.cluster.broker(|broker| judge(broker, shards.iter().map(|(id, shard)| (id, shard.expected())), &BTreeSet::new()));
+        let findings = self.around.cluster.broker(|broker| judge(broker, shards.iter().map(|(id, shard)| (id, shard.expected()))));
         self.around.world.note(|| format!("verdict: {}", findings.in_words()));
         Verdict { findings, said, may_stop: false, finished, trace: Vec::new() }
     }

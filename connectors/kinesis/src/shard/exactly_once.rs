@@ -7,7 +7,7 @@
 use super::opening::{Former, Found, Opening, Wanted, decide, is_made_anew, lineage_name};
 use super::runner::ShardDeps;
 use crate::ids::SequenceNumber;
-use crate::lease::{Exact, HeldLease, Numbering, Progress, StoreError, parts_of_number};
+use crate::lease::{Exact, HeldLease, Progress, StoreError, parts_of_number};
 use connector_sdk::{ByteString, Error, Fence, Lineage, LineageSpec, Mistake, TopicShape, late_name, planted};
 use futures_util::future::BoxFuture;
 use std::collections::VecDeque;
@@ -343,7 +343,8 @@ fn shown(number: u64) -> String {
 }
 
 async fn store_opening(lease: &HeldLease, deps: &ShardDeps, opening: &Opening) -> Result<(), StoreError> {
-    let Numbering { epoch, .. } = opening.numbering;
+    let (shard, epoch) = (lease.shard(), opening.numbering.epoch);
+    let mut pause = deps.backoff_time.max(SEAL_AGAIN.0 / 10);
     loop {
         let progress = Progress {
             checkpoint: lease.checkpoint(),
@@ -354,10 +355,17 @@ async fn store_opening(lease: &HeldLease, deps: &ShardDeps, opening: &Opening) -
         };
         match lease.store(progress).await {
             Err(StoreError::Failed(error)) => {
-                warn!(shard = %lease.shard(), epoch, %error, "what a shard's records are sent under could not be stored; nothing is sent before");
-                sleep(deps.backoff_time.max(SEAL_AGAIN.0 / 10)).await;
+                let error = error.context(format_args!("storing what records of shard `{shard}` are sent under"));
+                warn!(%error, epoch, retry_in_ms = pause.as_millis() as u64, "nothing of a shard is sent before it is stored");
+                deps.failures.tell(&error);
+                deps.board.show(shard, |view| view.waiting_for = Some(format!("the lease row of shard `{shard}` to be written")));
+                sleep(pause).await;
+                pause = (pause * 2).min(SEAL_AGAIN.1);
             }
-            outcome => return outcome,
+            outcome => {
+                deps.board.show(shard, |view| view.waiting_for = None);
+                return outcome;
+            }
         }
     }
 }

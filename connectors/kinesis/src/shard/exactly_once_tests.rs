@@ -136,7 +136,7 @@ fn numbers(batch: &Batch) -> Vec<u64> {
 /// Plays the sink: the records are written, stored on partition 0, and acknowledged.
 fn publish(lineage: &Lineage, batch: Batch) {
     let last = *numbers(&batch).last().unwrap();
-    lineage.writing(last);
+    lineage.writing(0, last);
     lineage.receipted(0, last, Some(MessageId { ledger: 7, entry: i64::try_from(last >> 24).unwrap() }));
     batch.handle.ack();
 }
@@ -244,7 +244,7 @@ async fn a_checkpoint_carries_what_it_covers_and_the_oldest_send_it_does_not() {
     let inherited = lineage.uncovered_since();
     assert!(lineage.is_in_doubt() && inherited <= taken_at);
     lineage.set_doubt_end(number(3));
-    lineage.writing(number(4));
+    lineage.writing(0, number(4));
     let third = batch.handle.split_to(1);
     owner.world.pass(6).await;
     third.ack();
@@ -262,7 +262,7 @@ async fn sentinel_row_is_a_position() {
     let mut scene = Scene::new().await;
     let mut owner = scene.take(&[5, 6]).await;
     let (batch, lineage) = owner.first().await;
-    lineage.writing(number(2));
+    lineage.writing(0, number(2));
     let name = lineage.name().clone();
     drop(batch);
     owner.crash();
@@ -284,7 +284,7 @@ async fn take_clears_clean() {
         let mut owner = scene.take(&[1]).await;
         let (batch, lineage) = owner.first().await;
         assert!(!scene.attribute().clean);
-        lineage.writing(number(1));
+        lineage.writing(0, number(1));
         drop(batch);
         owner.crash();
         let mut owner = scene.take(&[1]).await;
@@ -297,7 +297,7 @@ async fn left_in_doubt() -> Scene {
     let mut scene = Scene::new().await;
     let mut owner = scene.take(&[1, 2]).await;
     let (batch, lineage) = owner.first().await;
-    lineage.writing(number(2));
+    lineage.writing(0, number(2));
     drop(batch);
     owner.crash();
     scene
@@ -341,7 +341,7 @@ async fn clean_is_said_only_with_everything_receipted_and_stored() {
     // One was written and is unknown.
     let mut owner = scene.take(&[2, 3, 4]).await;
     let (mut batch, lineage) = owner.first().await;
-    lineage.writing(number(4));
+    lineage.writing(0, number(4));
     batch.handle.split_to(1).ack();
     batch.handle.give_back();
     assert!(!stop(&scene, owner).await);
@@ -353,7 +353,7 @@ async fn clean_is_said_only_with_everything_receipted_and_stored() {
     let mut scene = Scene::new().await;
     let mut owner = scene.take(&[1, 2]).await;
     let (mut batch, lineage) = owner.first().await;
-    lineage.writing(number(1));
+    lineage.writing(0, number(1));
     batch.handle.split_to(1).ack();
     batch.handle.give_back();
     assert!(stop(&scene, owner).await);
@@ -467,7 +467,7 @@ async fn what_is_spent_is_stored_while_the_shard_stops() {
     let mut scene = Scene::new().await;
     let mut owner = scene.take(&[1, 2]).await;
     let (batch, lineage) = owner.first().await;
-    lineage.writing(number(2));
+    lineage.writing(0, number(2));
     let stopping = tokio::spawn(owner.world.stop());
     sleep(Duration::from_millis(10)).await;
     let version = lineage.declare_spent([number(1)]);

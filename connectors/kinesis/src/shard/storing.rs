@@ -21,13 +21,18 @@ pub(super) struct Storing {
 }
 
 impl Consumer {
-    fn progress(&self, place: &Place) -> Progress {
+    /// When the end of the shard was last seen, where everything up to there is settled.
+    fn caught_up_at(&self) -> Option<u64> {
         let settled = self.acks.read(AckTracker::is_settled) && self.waiting.is_empty() && self.answer.is_none() && !self.cut;
+        self.tip_seen_at.filter(|_| settled)
+    }
+
+    fn progress(&self, place: &Place) -> Progress {
         Progress {
             checkpoint: Checkpoint::At(place.position.clone()),
             numbering: Some(Numbering { epoch: self.epoch, ordinal: place.ordinal }),
             exact: None,
-            caught_up_at: self.tip_seen_at.filter(|_| settled),
+            caught_up_at: self.caught_up_at(),
             start: None,
         }
     }
@@ -74,7 +79,8 @@ impl Consumer {
     pub(super) fn store_exactly(&mut self) {
         let (watermark, settled) = self.acks.read(|tracker| (tracker.watermark().cloned(), tracker.settled()));
         let drained = self.is_drained();
-        let progress = watermark.as_ref().map_or_else(|| self.unmoved(), |place| self.progress(place));
+        let unmoved = || Progress { caught_up_at: self.caught_up_at(), ..self.unmoved() };
+        let progress = watermark.as_ref().map_or_else(unmoved, |place| self.progress(place));
         let now = self.deps.clock.millis();
         let Some(sending) = self.sending() else { return };
         // What has no number of its own is never settled.

@@ -35,9 +35,8 @@ impl Line {
 
     /// Whether what the broker's word on either name gave rise to is still being done.
     fn is_busy(&self, partition: u32) -> bool {
-        let busy = |lane: &Lane| {
-            matches!(lane.wait, Wait::ReadBack { .. } | Wait::Reopened(_)) || lane.main.told.is_some() || lane.late.told.is_some()
-        };
+        let busy =
+            |lane: &Lane| matches!(lane.wait, Wait::ReadBack | Wait::Reopened(_)) || lane.main.told.is_some() || lane.late.told.is_some();
         self.lanes.get(&partition).is_some_and(busy)
     }
 }

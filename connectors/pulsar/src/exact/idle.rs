@@ -19,7 +19,8 @@ impl Exact {
             for partition in lineage.used() {
                 let accepted = self.accepted(machine, &lineage, partition);
                 let idle_since = std::mem::replace(&mut self.lane(lineage.id(), partition).idle_at, accepted);
-                let Some(accepted) = accepted.filter(|_| idle_since == accepted) else { continue };
+                let may_ask = !self.lane(lineage.id(), partition).is_closed_to_readers;
+                let Some(accepted) = accepted.filter(|_| idle_since == accepted && may_ask) else { continue };
                 let want = Want {
                     line: lineage.id(),
                     partition,

@@ -3,7 +3,6 @@
 //! As long as nothing is wrong a lane is only a producer. What the broker may have forgotten is read back first; a number that was
 //! refused and overtaken is written down before anything else is sent, and then goes, at its turn, under the late name.
 
-use super::readings::Why;
 use crate::machine::{ProducerId, Withdrawn};
 use connector_sdk::Error;
 use std::collections::VecDeque;
@@ -48,7 +47,7 @@ pub(super) struct Told {
 pub(super) struct Found {
     /// Numbers that are stored, rising.
     pub(super) numbers: Vec<u64>,
-    /// A number up to this that is not among them can never be stored under this name.
+    /// A number up to this that is not among them can never be stored under this name; 0 where not everything could be read.
     pub(super) through: u64,
 }
 
@@ -59,18 +58,23 @@ pub(super) enum Finding {
     Stored,
     /// It is not, and higher ones are.
     Missing,
-    /// It lies behind all that was read.
+    /// Nothing was found out about it.
     Beyond,
 }
 
 impl Found {
+    /// The highest number that is known to have been sent.
+    pub(super) fn last(&self) -> u64 {
+        self.through.max(self.numbers.last().copied().unwrap_or(0))
+    }
+
     pub(super) fn look(&self, number: u64) -> Finding {
-        if number > self.through {
-            Finding::Beyond
-        } else if self.numbers.binary_search(&number).is_ok() {
+        if self.numbers.binary_search(&number).is_ok() {
             Finding::Stored
-        } else {
+        } else if number <= self.through {
             Finding::Missing
+        } else {
+            Finding::Beyond
         }
     }
 }
@@ -81,8 +85,8 @@ pub(super) enum Wait {
     /// Nothing.
     #[default]
     Nothing,
-    /// What the topic holds under a name.
-    ReadBack { which: Which, why: Why },
+    /// What the topic holds under one of its names.
+    ReadBack,
     /// That the use of the partition, declared in this version, is written down: nothing was ever sent there.
     Declared(u64),
     /// That the producer is open again, to read the topic back then, because of a refusal of numbers up to this.
@@ -105,6 +109,8 @@ pub(super) struct Lane {
     pub(super) used: Option<Instant>,
     /// So much its producer had accepted when it was last looked at for idleness.
     pub(super) idle_at: Option<u64>,
+    /// Where the topic ends may not be asked.
+    pub(super) is_closed_to_readers: bool,
 }
 
 impl Lane {
@@ -115,7 +121,7 @@ impl Lane {
 
     /// Whether what has to be found out about one of its names keeps the other waiting.
     pub(super) fn is_finding_out(&self) -> bool {
-        matches!(self.wait, Wait::ReadBack { .. } | Wait::Declared(_) | Wait::Reopened(_))
+        matches!(self.wait, Wait::ReadBack | Wait::Declared(_) | Wait::Reopened(_))
     }
 
     pub(super) fn door(&mut self, which: Which) -> &mut Door {
@@ -150,5 +156,11 @@ mod tests {
             use Finding::{Beyond, Missing, Stored};
             [Missing, Stored, Missing, Stored, Beyond]
         });
+        let partly = Found { numbers: vec![5, 9], through: 0 };
+        assert_eq!([4, 5, 8, 9, 10].map(|number| partly.look(number)), {
+            use Finding::{Beyond, Stored};
+            [Beyond, Stored, Beyond, Stored, Beyond]
+        });
+        assert_eq!((found.last(), partly.last()), (9, 9));
     }
 }

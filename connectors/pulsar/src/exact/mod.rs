@@ -278,8 +278,7 @@ impl Exact {
         lane.hold(items);
         if which == Which::Late {
             // Late records go one by one: nothing can overtake them but a sender that has no right to.
-            lane.refusal =
-                Some(Error::new(ErrorKind::Data, format!("something overtook a late record of producer `{}`", lineage.late_name())));
+            lane.refusal = Some(late_trouble(&lineage, "something overtook a record"));
         } else {
             warn!(producer = %lineage.name(), numbers = numbers.len(), "entries were refused and overtaken: they are published late, under a name of their own");
             if !planted(Mistake::RefusedGoesAgain) {
@@ -300,10 +299,7 @@ impl Exact {
         lane.hold(rest);
         lane.hold(items);
         if which == Which::Late {
-            lane.refusal = Some(Error::new(
-                ErrorKind::Data,
-                format!("a late record of producer `{}` was refused that may be stored", lineage.late_name()),
-            ));
+            lane.refusal = Some(late_trouble(&lineage, "a record was refused that may be stored"));
             machine.admit(now, producer);
             return self.advance(machine, now, line, partition);
         }
@@ -339,7 +335,7 @@ impl Exact {
             }
             match lane.wait {
                 Wait::Nothing => {}
-                Wait::ReadBack { .. } | Wait::Reopened(_) => return,
+                Wait::ReadBack | Wait::Reopened(_) => return,
                 Wait::Declared(version) if !lineage.is_stored(version) => return,
                 Wait::Declared(_) => {
                     lane.wait = Wait::Nothing;
@@ -389,8 +385,8 @@ impl Exact {
                     lineage.declare_spent([turn]);
                 }
                 Finding::Beyond => {
-                    // Numbers only rise: what was read back is behind us.
-                    lane.main.found = None;
+                    // Numbers only rise: once all that was found is behind us, it is let go of.
+                    lane.main.found.take_if(|found| turn > found.last());
                     let producer = match lane.main.producer {
                         Some(producer) => producer,
                         None => self.open(machine, now, &lineage, partition, Which::Main),
@@ -412,10 +408,9 @@ impl Exact {
             }
             // They go one by one, the lowest first: it cannot be, and the broker would take it for stored.
             Finding::Missing => {
-                let name = lineage.late_name();
-                let error = format!("higher numbers than that of record `{}` are stored under `{name}`, and it is not", item.record.label);
+                let error = late_trouble(lineage, &format!("record `{}` is not stored, and later ones are", item.record.label));
                 machine.release(item.charge);
-                return item.duty.handle.fail(Error::new(ErrorKind::Data, error));
+                return item.duty.handle.fail(error);
             }
             Finding::Beyond => {}
         }
@@ -466,6 +461,14 @@ impl Exact {
             self.next_anchor = Some(now.at + ANCHOR);
             self.look_for_idle(machine, now);
         }
+        for line in self.lines.values_mut() {
+            for (partition, lane) in &mut line.lanes {
+                let covered = line.lineage.covered(*partition).map_or(0, |covered| covered.number);
+                for door in [&mut lane.main, &mut lane.late] {
+                    door.found.take_if(|found| lane.held.is_empty() && found.last() <= covered);
+                }
+            }
+        }
         // While doubt is looked into, what was opened for it stays open.
         let settled = self.lines.values_mut().filter(|line| line.doubt == Doubt::None);
         for lane in settled.flat_map(|line| line.lanes.values_mut()) {
@@ -510,6 +513,13 @@ impl Exact {
     fn look_by(&mut self, at: Instant) {
         self.next_look = Some(self.next_look.map_or(at, |look| look.min(at)));
     }
+}
+
+/// What cannot be while one sender has the right to the late name.
+fn late_trouble(lineage: &Lineage, what: &str) -> Error {
+    let text = format!("{what} of shard `{}` under the name `{}`, where only one sender may be", lineage.partition(), lineage.late_name());
+    Error::new(ErrorKind::Data, text)
+        .with_hint("look in the topic for who else publishes under that name, end it, and start again: the record is tried once more")
 }
 
 fn is_quiet(machine: &Machine, producer: ProducerId) -> bool {

@@ -34,6 +34,10 @@ impl Why {
         matches!(self, Self::FirstUse | Self::Idle { .. })
     }
 
+    fn is_idle(self) -> bool {
+        matches!(self, Self::Idle { .. })
+    }
+
     /// Numbers up to this will never be stored any more, unless they are.
     pub(super) fn refused(self) -> Option<u64> {
         match self {
@@ -64,6 +68,10 @@ pub(super) struct Readings {
 
 impl Readings {
     pub(super) fn want(&mut self, machine: &mut Machine, now: Now, topic: TopicName, want: Want) {
+        let asks_already = |other: &Want| (other.line, other.partition) == (want.line, want.partition) && other.why.is_idle();
+        if want.why.is_idle() && self.all().any(asks_already) {
+            return;
+        }
         self.waiting.entry(topic.clone()).or_default().push(want);
         self.begin(machine, now, topic);
     }
@@ -73,6 +81,10 @@ impl Readings {
         let Some((topic, wants)) = self.running.remove(&id) else { return Vec::new() };
         self.begin(machine, now, topic);
         wants
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Want> {
+        self.running.values().map(|(_, wants)| wants).chain(self.waiting.values()).flatten()
     }
 
     /// Nobody wants to know anything of this lineage any more.

@@ -5,9 +5,9 @@
 //! stored, what is missing below the highest found can never be stored under the name any more, and what lies beyond is sent. Where
 //! the topic cannot be read back, a broker that knows less than the row is not believed, and one that does not is.
 
-use super::Exact;
 use super::lane::{Found, Told, Wait, Which};
 use super::readings::{Want, Why};
+use super::{Exact, is_quiet};
 use crate::machine::{Machine, Now, ProducerId, ReadBack, ReadBackId, ReadFrom};
 use crate::topic::TopicName;
 use connector_sdk::{Error, ErrorKind, Lineage, Mistake, planted};
@@ -59,7 +59,9 @@ impl Exact {
     ) {
         let Some(lineage) = self.lines.get(&line).map(|line| Arc::clone(&line.lineage)) else { return };
         let margin = u64::try_from(CLOCKS.as_millis()).unwrap_or(u64::MAX);
-        let from = match lineage.newest(partition).and_then(|newest| newest.message) {
+        // Behind the newest receipt lies what this owner has on its way under the lineage's own name, and nothing else that may be stored.
+        let place = if which == Which::Main && why == Why::Doubt { lineage.newest(partition) } else { lineage.covered(partition) };
+        let from = match place.and_then(|place| place.message) {
             _ if why == Why::FirstUse => ReadFrom::End,
             _ if planted(Mistake::ReadBackFromCheckpoint) => ReadFrom::Time(lineage.uncovered_since()),
             Some(message) => ReadFrom::Message(message),
@@ -73,7 +75,7 @@ impl Exact {
         let items = machine.withdraw(producer);
         let lane = self.lane(line, partition);
         lane.hold(items);
-        lane.wait = Wait::ReadBack { which, why };
+        lane.wait = Wait::ReadBack;
         self.readings.want(machine, now, topic, Want { line, partition, which, name: name.to_string(), from, why });
     }
 
@@ -92,12 +94,14 @@ impl Exact {
         let Some(lineage) = self.lines.get(&line).map(|line| Arc::clone(&line.lineage)) else { return };
         let end = outcome.as_ref().ok().and_then(|read| read.end);
         if let Why::Idle { accepted } = why {
+            self.lane(line, partition).is_closed_to_readers = outcome.is_err();
             return self.anchor(machine, &lineage, partition, accepted, end);
         }
         let accept = self.accept_duplicates;
         let topic = self.topic_of(&lineage, partition);
         let lane = self.lane(line, partition);
-        lane.wait = Wait::Nothing;
+        let is_late_out = lane.late.producer.is_some_and(|late| !is_quiet(machine, late));
+        lane.wait = if is_late_out { Wait::Quiet(Which::Late) } else { Wait::Nothing };
         if why == Why::FirstUse {
             // Where the topic ends is good to know; that the name is used there has to be written down all the same.
             lane.wait = Wait::Declared(lineage.declare_used(partition, end));
@@ -106,19 +110,25 @@ impl Exact {
         let read = outcome.and_then(|read| Ok((read.take(&want.name)?, read.covers(want.from))));
         let name = &want.name;
         match read {
-            Ok((numbers, whole)) if whole || accept => {
-                if !whole {
-                    warn!(producer = name, %topic, "a part of what has to be read back is gone: records may be published twice, as `acceptDuplicates` allows");
+            Ok((_, false)) if why.is_needed() && !accept => lane.refusal = Some(gone(&lineage, &topic, why.refused())),
+            Ok((numbers, whole)) => {
+                match (whole, why.is_needed()) {
+                    (true, _) => {}
+                    (false, true) => {
+                        warn!(producer = name, %topic, "a part of what has to be read back is gone: records may be published twice, as `acceptDuplicates` allows");
+                    }
+                    (false, false) => {
+                        warn!(producer = name, %topic, "a part of what would show what is stored is gone from the topic: for that part the broker's last number is believed");
+                    }
                 }
-                let through = numbers.last().copied().max(why.refused());
+                // What was not seen is missing only where everything could be.
+                let through = if whole { numbers.last().copied().max(why.refused()).unwrap_or(0) } else { 0 };
+                let found = Found { numbers, through };
                 let door = lane.door(which);
-                info!(producer = name, %topic, found = numbers.len(), through, last = door.last, "the topic was read back");
-                door.last = door.last.max(through);
-                door.found = through.map(|through| Found { numbers, through });
-            }
-            Ok(_) if why.is_needed() => lane.refusal = Some(gone(&lineage, &topic, why.refused())),
-            Ok(_) => {
-                warn!(producer = name, %topic, "a part of what would show what is stored is gone from the topic: the broker's last number is believed");
+                info!(producer = name, %topic, found = found.numbers.len(), through = found.last(), last = door.last, "the topic was read back");
+                let last = Some(found.last()).filter(|last| *last > 0);
+                door.last = door.last.max(last);
+                door.found = last.map(|_| found);
             }
             Err(error) if accept && why.is_needed() => {
                 warn!(producer = name, %topic, %error, "the topic cannot be read back: records may be published twice, as `acceptDuplicates` allows");
@@ -147,7 +157,7 @@ fn gone(lineage: &Lineage, topic: &TopicName, refused: Option<u64>) -> Error {
         ErrorKind::Data,
         format!("nobody can know whether it is stored: {reason}, and a part of the topic that has to be read back is gone"),
     )
-    .with_hint("set `acceptDuplicates` to true to go on, which may publish records twice; keep acknowledged messages longer (`pulsar-admin namespaces set-retention`) so that it does not happen again")
+    .with_hint("set `configs.acceptDuplicates` to true to go on, which may publish records twice; keep acknowledged messages longer (`pulsar-admin namespaces set-retention`) so that it does not happen again")
 }
 
 fn unreadable(lineage: &Lineage, topic: &TopicName, refused: Option<u64>, error: &Error) -> Error {
@@ -156,5 +166,5 @@ fn unreadable(lineage: &Lineage, topic: &TopicName, refused: Option<u64>, error:
         ErrorKind::Data,
         format!("nobody can know whether it is stored: {reason}, and the topic cannot be read back: {}", error.message()),
     )
-    .with_hint("grant the role `consume` on the topic, or set `acceptDuplicates` to true to go on, which may publish records twice")
+    .with_hint("grant the role `consume` on the topic, or set `configs.acceptDuplicates` to true to go on, which may publish records twice")
 }

@@ -392,7 +392,8 @@ impl Machine {
             }
             // Lookups have answers of their own; a broker that refuses one like this is asked again.
             _ if self.awaits(subject, request) => {
-                self.abandon(now, subject, error::refused(refusal.error, &refusal.message, "looking up the topic"));
+                let doing = format!("looking up the broker of `{}`", self.topic_name(subject));
+                self.abandon(now, subject, error::refused(refusal.error, &refusal.message, &doing));
             }
             _ => {}
         }
@@ -415,10 +416,17 @@ impl Machine {
         match self.state(subject) {
             Some(state) if state.is_opening(request) => {
                 let doing = format!("subscribing to `{}`", self.topic_name(subject));
-                self.abandon(now, subject, error::refused_consumer(refusal.error, &refusal.message, &doing));
+                let error = error::refused_consumer(refusal.error, &refusal.message, &doing);
+                // A topic that takes no more consumers: who waits for the reading must not wait for that.
+                let is_reading = self.consumers.get(&id).is_some_and(|consumer| consumer.reading.is_some());
+                if is_reading && refusal.error == error::code::CONSUMER_BUSY {
+                    return self.end_read_back(id, Err(error));
+                }
+                self.abandon(now, subject, error);
             }
             Some(state) if state.request() == Some(request) => {
-                self.abandon(now, subject, error::refused_consumer(refusal.error, &refusal.message, "looking up the topic"));
+                let doing = format!("looking up the broker of `{}`", self.topic_name(subject));
+                self.abandon(now, subject, error::refused_consumer(refusal.error, &refusal.message, &doing));
             }
             _ => self.question_refused(now, id, request, refusal),
         }

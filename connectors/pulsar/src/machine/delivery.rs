@@ -206,7 +206,7 @@ impl Machine {
             }
             Unusable::Encrypted(_) => {
                 let error = Error::configuration(format!("{entry} cannot be decrypted")).with_hint(
-                    "configure the private key, or choose what is done with such messages by `consumerConsumerCryptoFailureActionAction`",
+                    "configure the private key, or choose what is done with such messages by `cryptoConfig.consumerCryptoFailureAction`",
                 );
                 (error, false)
             }

@@ -1,4 +1,4 @@
-//! The producer's core: connections, lookups, producers, entries and receipts as one state machine without I/O.
+//! The core of producers, consumers and reading back: connections, lookups, entries and receipts as one state machine without I/O.
 //!
 //! It is driven by calls that say what happened and when ([`Machine::connected`], [`Machine::received`], [`Machine::tick`] ...)
 //! and answers with [`Action`]s. It reads no clock, opens no socket, spawns nothing, and draws randomness from the generator it was

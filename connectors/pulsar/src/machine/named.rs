@@ -144,7 +144,7 @@ impl Machine {
     pub(super) fn tell_writing(&self, id: ProducerId, highest: i64) {
         let account = self.producer(id).named.as_ref().and_then(|named| named.account.as_ref());
         if let (Some(account), Ok(number)) = (account, u64::try_from(highest)) {
-            account.lineage.writing(number);
+            account.lineage.writing(account.partition, number);
         }
     }
 
@@ -159,11 +159,13 @@ impl Machine {
             (None, true) => self.entry_stored(id, entry, None),
             (None, false) if planted(Mistake::DuplicateTrusted) => self.entry_stored(id, entry, None),
             (Some(_), false) if self.is_to_prove(id) => {
-                let State::Ready(connection) = self.producer(id).state else { return self.entry_stored(id, entry, message) };
                 if let Some(named) = &mut self.producer_mut(id).named {
                     named.proving = Some((entry, message));
                 }
-                self.close_then(now, connection, id, super::producer::After::Here);
+                // A receipt that crossed the close of its producer: the opening that follows shows it.
+                if let State::Ready(connection) = self.producer(id).state {
+                    self.close_then(now, connection, id, super::producer::After::Here);
+                }
             }
             (Some(_), false) => self.entry_stored(id, entry, message),
             (None, false) => {

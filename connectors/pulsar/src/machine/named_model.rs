@@ -213,6 +213,8 @@ enum Place {
 pub(super) struct Owner {
     pub(super) lineage: Arc<Lineage>,
     gated: bool,
+    /// Nothing was sent since it was opened.
+    fresh: bool,
     last: i64,
     /// Taken out until the producer is open again and the topic was looked into.
     unclear: Vec<Withdrawn>,
@@ -242,8 +244,13 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64) -> Self {
+        Self::with(seed, |_| {})
+    }
+
+    pub(super) fn with(seed: u64, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::new("pulsar://broker:6650".parse().unwrap());
         settings.batching.max_messages = 4;
+        change(&mut settings);
         let facts = Arc::new(Facts::default());
         let machine = Machine::new(settings, Arc::clone(&facts), fastrand::Rng::with_seed(seed)).unwrap();
         Self {
@@ -284,7 +291,7 @@ impl World {
         let account = Some(Account { lineage: Arc::clone(&lineage), partition: 0, late: false });
         let now = self.now();
         let id = self.machine.open(now, "a".parse().unwrap(), Naming::Given { name: name.into(), account });
-        let owner = Owner { lineage, gated: true, last: -1, unclear: Vec::new(), spent: BTreeSet::new(), looked: 0 };
+        let owner = Owner { lineage, gated: true, fresh: false, last: -1, unclear: Vec::new(), spent: BTreeSet::new(), looked: 0 };
         self.owners.insert(id, owner);
         id
     }
@@ -331,9 +338,10 @@ impl World {
         next
     }
 
-    /// The owner takes everything back before it lets the producer send, to look into the topic.
+    /// The owner takes everything back before it lets the producer send, to look into the topic. Never after a refusal: what is on the
+    /// wire then may still be stored, and would be sent twice at once.
     pub(super) fn take_back(&mut self, producer: ProducerId) {
-        if self.owners[&producer].gated && self.machine.is_open(producer) {
+        if self.owners[&producer].fresh && self.machine.is_open(producer) {
             let items = self.machine.withdraw(producer);
             self.owners.get_mut(&producer).unwrap().unclear.extend(items);
         }
@@ -416,7 +424,7 @@ impl World {
         match event {
             Event::Admission { producer, last, .. } => {
                 let Some(owner) = self.owners.get_mut(&producer) else { return };
-                owner.gated = true;
+                (owner.gated, owner.fresh) = (true, true);
                 owner.last = last.map_or(-1, |last| i64::try_from(last).unwrap());
                 owner.looked += 1;
                 if !self.slow {
@@ -463,7 +471,7 @@ impl World {
         if !owner.gated || !self.machine.is_open(producer) {
             return;
         }
-        owner.gated = false;
+        (owner.gated, owner.fresh) = (false, false);
         let unclear = std::mem::take(&mut owner.unclear);
         self.machine.admit(now, producer);
         if unclear.is_empty() {

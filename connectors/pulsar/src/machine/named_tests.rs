@@ -9,6 +9,9 @@ use crate::wire::messages::{self as proto, BaseCommand, kind};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
+/// A topic's limit is not lowered below this.
+const LOWEST: usize = 250;
+
 #[derive(Debug, Clone)]
 enum Step {
     Append {
@@ -31,7 +34,7 @@ enum Step {
     FailStorage,
     /// Storage takes its time.
     Stall(bool),
-    /// The topic takes no entries above this any more. Never raised while records flow, as is assumed of it.
+    /// The topic takes no entries above this any more.
     Lower(usize),
     Slow(bool),
     Admit(usize),
@@ -40,6 +43,43 @@ enum Step {
     Rest(usize),
     ChangeOwner(usize),
     Sleep(u64),
+}
+
+/// What a schedule does to the topic's limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limits {
+    /// Nothing: it stays what it is.
+    Kept,
+    /// It never falls below what a batch takes, as is assumed of it: anything may happen beside.
+    AboveBatches,
+    /// It falls below while records flow. Where a refusal goes unheard and something behind it is stored, the last number says that what
+    /// was refused is stored, too, and nobody can know better. So no connection is cut, and no producer is closed but by its broker,
+    /// whose word comes behind its refusals.
+    Any,
+}
+
+impl Limits {
+    fn world(self, seed: u64) -> World {
+        World::with(seed, |settings| match self {
+            Self::Kept => {}
+            // With what an entry holds beside its records, this is less than the topic takes at the least.
+            Self::AboveBatches => settings.batching.max_bytes = LOWEST - 110,
+            // Nor is a connection given up because it was silent.
+            Self::Any => settings.ping_interval = Duration::from_secs(86_400),
+        })
+    }
+
+    fn allow(self, step: &Step) -> bool {
+        match step {
+            Step::Lower(_) => self != Self::Kept,
+            Step::Lose { .. } | Step::Reopen(_) | Step::Rest(_) | Step::ChangeOwner(_) => self != Self::Any,
+            _ => true,
+        }
+    }
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    prop_oneof![3 => Just(Limits::Kept), 1 => Just(Limits::AboveBatches), 2 => Just(Limits::Any)]
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -55,7 +95,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<bool>().prop_map(|assigned| Step::Unload { assigned }),
         1 => Just(Step::FailStorage),
         2 => any::<bool>().prop_map(Step::Stall),
-        1 => (250usize..450).prop_map(Step::Lower),
+        1 => (LOWEST..450).prop_map(Step::Lower),
         1 => any::<bool>().prop_map(Step::Slow),
         2 => (0usize..2).prop_map(Step::Admit),
         1 => (0usize..2).prop_map(Step::TakeBack),
@@ -67,10 +107,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..300)
 }
 
-fn play(world: &mut World, steps: Vec<Step>) {
+fn play(world: &mut World, steps: Vec<Step>, limits: Limits) {
     let mut producers = [world.open("one"), world.open("two")];
     let (mut last_answer, mut stalled) = (None, false);
-    for step in steps {
+    for step in steps.into_iter().filter(|step| limits.allow(step)) {
         let now = world.now();
         match step {
             Step::Append { producer, size } => drop(world.append(producers[producer], size)),
@@ -101,7 +141,7 @@ fn play(world: &mut World, steps: Vec<Step>) {
         world.actions();
         assert_eq!(world.unstored_and_settled(), [0u64; 0], "acknowledged and not stored");
     }
-    while !world.up.is_empty() || !world.connecting.is_empty() {
+    while limits != Limits::Any && (!world.up.is_empty() || !world.connecting.is_empty()) {
         world.lose(0, true);
     }
 }
@@ -136,10 +176,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
     #[test]
-    fn each_number_is_stored_once_and_in_order_whatever_happens(seed: u64, steps in steps(), limit in prop::option::weighted(0.3, 150usize..500)) {
-        let mut world = World::new(seed);
+    fn each_number_is_stored_once_and_in_order_whatever_happens(
+        seed: u64,
+        steps in steps(),
+        limit in prop::option::weighted(0.3, 150usize..500),
+        limits in limits(),
+    ) {
+        let mut world = limits.world(seed);
         world.broker.largest = limit;
-        play(&mut world, steps);
+        play(&mut world, steps, limits);
         world.quiesce();
         hold(&world);
     }
@@ -152,9 +197,10 @@ fn the_schedules_reach_what_they_are_meant_to_reach() {
     let mut sums = [0; 7];
     for seed in 0..200 {
         let schedule = steps().new_tree(&mut runner).unwrap().current();
-        let mut world = World::new(seed);
+        let limits = limits().new_tree(&mut runner).unwrap().current();
+        let mut world = limits.world(seed);
         world.broker.largest = (seed % 4 == 0).then_some(300);
-        play(&mut world, schedule);
+        play(&mut world, schedule, limits);
         world.quiesce();
         let verdict = |name| world.broker.verdicts.get(name).copied().unwrap_or(0);
         let facts = &world.facts;
@@ -217,6 +263,33 @@ fn a_refused_record_that_was_overtaken_is_not_sent_again_under_its_name() {
     world.quiesce();
     hold(&world);
     assert_eq!(world.broker.stored["one"], [1, 3]);
+    assert_eq!(world.owners[&producer].spent, BTreeSet::from([2]));
+}
+
+/// Else those behind it, repeated first, make the broker take its records for repetitions: they would be lost.
+#[test]
+fn the_records_of_a_refused_batch_go_before_what_was_written_behind_it_on_an_earlier_connection() {
+    let mut world = World::new(1);
+    let producer = world.open("one");
+    world.append(producer, 600);
+    world.quiesce();
+    world.broker.largest = Some(300);
+    for sizes in [&[350][..], &[100; 4], &[10]] {
+        for size in sizes {
+            world.append(producer, *size);
+        }
+        world.actions();
+        world.sleep(Duration::from_millis(20));
+        world.actions();
+    }
+    assert_eq!(world.wire.len(), 3);
+    // The first is refused; the others are lost on their way, and repeated with care: the topic takes less now.
+    world.write_one();
+    drop(world.answer_one());
+    world.lose(0, true);
+    world.quiesce();
+    hold(&world);
+    assert_eq!(world.broker.stored["one"], [1, 3, 4, 5, 6, 7]);
     assert_eq!(world.owners[&producer].spent, BTreeSet::from([2]));
 }
 

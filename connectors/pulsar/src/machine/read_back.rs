@@ -4,7 +4,8 @@
 //! It reads once for all of them, by a subscription of its own that is not durable, and acknowledges nothing. Interruptions continue
 //! behind the last entry that was read. A range counts as whole only if that can be seen: the entry it begins with is there (by time:
 //! the topic's first message is not younger than the time asked for), and no entry is missing inside a ledger or at its beginning.
-//! What cannot be seen is an end of a ledger that was skipped while it was read; anything else that is not known counts as gone.
+//! What cannot be seen is an end of a ledger that was skipped while it was read, and whether what came behind an empty ledger was
+//! trimmed as a whole; anything else that is not known counts as gone.
 //! An entry that cannot be read, time and again, is an answer; a broker that is away is not.
 
 use super::consumer::Consumer;
@@ -71,6 +72,8 @@ pub struct ReadBack {
     whole: bool,
     /// Whether an entry is missing somewhere.
     broken: bool,
+    /// The last entry as of opening.
+    last: Option<MessageId>,
     /// Where the topic ended as of opening; an entry below 0: it was empty, in that ledger. None: the broker does not say.
     pub end: Option<MessageId>,
 }
@@ -89,11 +92,11 @@ impl ReadBack {
         let ReadFrom::Message(from) = from else { return self.whole && !self.broken };
         let begins = match self.since {
             // An empty topic that is empty still.
-            None => from.entry < 0 && self.end.is_none(),
+            None => from.entry < 0 && self.last.is_none(),
             Some(since) if from.entry < 0 => since <= from || (since.entry == 0 && since.ledger >= from.ledger),
             Some(since) => since <= from,
         };
-        let ends = from.entry < 0 || self.end.is_some_and(|end| from <= end);
+        let ends = from.entry < 0 || self.last.is_some_and(|last| from <= last);
         self.whole && begins && ends
     }
 }
@@ -118,6 +121,8 @@ pub(super) struct Reading {
     /// Whether the end was asked for.
     ended: bool,
     /// The last entry as of opening.
+    last: Option<MessageId>,
+    /// Where the topic ended then, also when it was empty.
     end: Option<MessageId>,
     /// The last entry read in order.
     at: Option<MessageId>,
@@ -224,6 +229,7 @@ impl Machine {
             from,
             stage,
             ended: false,
+            last: None,
             end: None,
             at: None,
             since: None,
@@ -242,11 +248,11 @@ impl Machine {
         let Some(consumer) = self.consumers.get_mut(&id) else { return };
         let Some(reading) = &mut consumer.reading else { return };
         if !std::mem::replace(&mut reading.ended, true) {
-            reading.end = last;
+            reading.last = last;
+            // Of an empty topic the broker tells no last message; its cursor stands before the first one that will be.
+            reading.end = Some(answer).filter(|end| end.ledger >= 0).or(cursor.filter(|cursor| cursor.ledger >= 0));
             if reading.from == ReadFrom::End {
-                // Of an empty topic the broker tells no last message; its cursor stands before the first one that will be.
-                let end = Some(answer).filter(|end| end.ledger >= 0).or(cursor.filter(|cursor| cursor.ledger >= 0));
-                return self.end_read_back(id, Ok(ReadBack { found: BTreeMap::new(), since: None, whole: true, broken: false, end }));
+                return self.end_reading(id);
             }
             let from_is_there = match reading.from {
                 ReadFrom::Message(from) => from.entry < 0 || last.is_some_and(|last| from <= last),
@@ -258,10 +264,10 @@ impl Machine {
             if last.is_none() || !from_is_there {
                 return self.end_reading(id);
             }
-        } else if cursor.is_some_and(|cursor| Some(cursor) >= reading.end) || last < reading.end {
+        } else if cursor.is_some_and(|cursor| Some(cursor) >= reading.last) || last < reading.last {
             // Where the cursor was sought there is nothing behind; else somebody moved it, or deleted what was to be read.
             let sought = reading.at.is_none() && reading.stage == Stage::Reading && matches!(reading.from, ReadFrom::Time(_));
-            reading.whole &= sought && last >= reading.end;
+            reading.whole &= sought && last >= reading.last;
             return self.end_reading(id);
         }
         self.drive(now, id);
@@ -301,7 +307,7 @@ impl Machine {
             reading.stage = Stage::Reading;
             // The first message is younger: what was before it, if anything, is gone; all that is left is to be read.
             reading.whole &= metadata.publish_time <= time;
-            if reading.whole && Some(message) < reading.end {
+            if reading.whole && Some(message) < reading.last {
                 consumer.start = Start::Time(time);
                 consumer.seek = Some(Seek::new(consumer.start, false));
                 // Behind the seek nothing may be left to read: then the cursor says so.
@@ -312,7 +318,7 @@ impl Machine {
         }
         reading.at = Some(message);
         consumer.start = Start::Message { id: message, index: None, inclusive: false };
-        if Some(message) >= reading.end {
+        if Some(message) >= reading.last {
             return self.end_reading(id);
         }
         self.grant(now, id);
@@ -346,7 +352,8 @@ impl Machine {
             ids.sort_unstable();
             ids.dedup();
         }
-        let read = ReadBack { found, since: reading.since, whole: reading.whole, broken: reading.broken, end: reading.end };
+        let read =
+            ReadBack { found, since: reading.since, whole: reading.whole, broken: reading.broken, last: reading.last, end: reading.end };
         self.end_read_back(id, Ok(read));
     }
 

@@ -93,8 +93,7 @@ impl Machine {
         if self.named_refusal(id, at) {
             return;
         }
-        // What was encoded behind it but never written goes behind its records again.
-        self.take_back_unwritten(id);
+        self.make_way(id);
         let producer = self.producer_mut(id);
         let entry = producer.pending.remove(at).expect("just found");
         producer.on_wire -= 1;

@@ -191,6 +191,17 @@ impl Machine {
         }
     }
 
+    /// Takes back what is to go behind the records of an entry that was refused, the last on the wire of a named producer.
+    pub(super) fn make_way(&mut self, id: ProducerId) {
+        let producer = self.producer(id);
+        if producer.named.is_none() {
+            return self.take_back_unwritten(id);
+        }
+        // What was written on an earlier connection, too: the broker's last number is below the refused one's, so nothing of it is
+        // stored, and behind its numbers the refused records would be taken for repetitions and be lost.
+        self.take_back_from(id, producer.on_wire);
+    }
+
     /// Takes back the entries from `at` on, none of which was written on the present connection.
     pub(super) fn take_back_from(&mut self, id: ProducerId, at: usize) {
         let producer = self.producer_mut(id);

@@ -86,6 +86,20 @@ struct UpTo {
     left: Option<Left>,
 }
 
+impl UpTo {
+    /// Says what another one says, too: the later of them, or of one entry what neither has left.
+    fn add(&mut self, other: Self) {
+        if self.id < other.id {
+            *self = other;
+        } else if self.id == other.id {
+            self.left = self.left.take().zip(other.left).map(|(mut left, other)| {
+                left.keep(&other.to_set());
+                left
+            });
+        }
+    }
+}
+
 /// One entry's part of an ACK.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AckedEntry {
@@ -214,8 +228,13 @@ impl Unacked {
         for id in done {
             self.forget(id);
         }
-        if self.up_to.as_ref().is_none_or(|before| before.id <= up_to.id) {
-            self.up_to = Some(up_to);
+        self.collect_up_to(up_to);
+    }
+
+    fn collect_up_to(&mut self, up_to: UpTo) {
+        match &mut self.up_to {
+            Some(collected) => collected.add(up_to),
+            None => self.up_to = Some(up_to),
         }
     }
 
@@ -229,9 +248,10 @@ impl Unacked {
         }
     }
 
-    /// The entry is asked for again at `at`, unless it is acknowledged by then. `false`: it is not known any more.
+    /// The entry is asked for again at `at`, unless it is acknowledged by then. `false`: the owner has only copies that were delivered
+    /// before, so it comes again anyway, or is done.
     pub(super) fn ask_again(&mut self, id: MessageId, at: Instant) -> bool {
-        let Some(tracked) = self.entries.get_mut(&id).filter(|tracked| !tracked.left.is_empty()) else { return false };
+        let Some(tracked) = self.entries.get_mut(&id).filter(|tracked| tracked.in_hand > 0) else { return false };
         if let Some(before) = tracked.again.replace(at) {
             self.again.remove(&(before, id));
         }
@@ -342,16 +362,15 @@ impl Unacked {
         let Some(sent) = self.sent.remove(&request) else { return };
         self.number = self.number.min(sent.number);
         for id in sent.entries {
-            let Some(tracked) = self.entries.get_mut(&id) else { continue };
-            tracked.sent = tracked.sent.saturating_sub(1);
+            // Acknowledged meanwhile with everything before another one, and perhaps tracked anew since.
+            let Some(tracked) = self.entries.get_mut(&id).filter(|tracked| tracked.sent > 0) else { continue };
+            tracked.sent -= 1;
             if !std::mem::replace(&mut tracked.due, true) {
                 self.due.push_back(id);
             }
         }
-        if let Some(up_to) = sent.up_to
-            && self.up_to.as_ref().is_none_or(|newer| newer.id < up_to.id)
-        {
-            self.up_to = Some(up_to);
+        if let Some(up_to) = sent.up_to {
+            self.collect_up_to(up_to);
         }
     }
 

@@ -163,3 +163,65 @@ fn what_was_due_and_done_otherwise_does_not_name_a_part_of_what_is_tracked_anew(
     assert_eq!(unacked.next_group(1, 10), Some(Group::Cumulative(whole(2))));
     assert_eq!(unacked.next_group(2, 10), None);
 }
+
+/// The same, when it was sent already and has to be sent again.
+#[test]
+fn what_was_sent_and_done_otherwise_does_not_name_a_part_of_what_is_tracked_anew() {
+    let mut unacked = Unacked::default();
+    unacked.deliver(id(1), 2, &[], vec![]);
+    unacked.deliver(id(2), 1, &[], vec![]);
+    for index in 0..2 {
+        unacked.ack(message(1, Some((index, 2))), false);
+    }
+    assert_eq!(unacked.next_group(1, 10), Some(Group::Individual(vec![whole(1)])));
+    unacked.ack_up_to(message(2, None), false);
+    unacked.ack(message(1, Some((0, 2))), false);
+    unacked.reopened();
+    assert_eq!(unacked.next_group(2, 10), Some(Group::Cumulative(whole(2))));
+    assert_eq!(unacked.next_group(3, 10), None);
+}
+
+/// Else what only the later one said is never confirmed, and its messages are handed on again.
+#[test]
+fn of_two_unconfirmed_acknowledgements_up_to_places_in_one_batch_the_further_is_sent_again() {
+    for (second, expected) in [(2, AckedEntry { id: id(1), set: vec![0b1000] }), (3, whole(1))] {
+        let mut unacked = Unacked::default();
+        unacked.deliver(id(1), 4, &[], vec![]);
+        for (index, request) in [(0, 1), (second, 2)] {
+            unacked.ack_up_to(message(1, Some((index, 4))), true);
+            assert!(unacked.next_group(request, 10).is_some());
+        }
+        unacked.reopened();
+        assert_eq!(unacked.deliver(id(1), 4, &[], vec![]).map_or(0, |left| left.count()), 3 - second);
+        assert_eq!(unacked.next_group(3, 10), Some(Group::Cumulative(expected)));
+        assert_eq!(unacked.next_group(4, 10), None);
+    }
+}
+
+/// A message may be in its owner's hands twice, before and after it was delivered anew.
+#[test]
+fn an_acknowledgement_up_to_an_earlier_place_in_a_batch_takes_nothing_back() {
+    let mut unacked = Unacked::default();
+    unacked.deliver(id(1), 3, &[], vec![]);
+    for index in [2, 0] {
+        unacked.ack_up_to(message(1, Some((index, 3))), true);
+    }
+    assert_eq!(unacked.next_group(1, 10), Some(Group::Cumulative(whole(1))));
+}
+
+/// Its owner may have its messages twice, before and after it was delivered anew, and be done with one copy only.
+#[test]
+fn a_batch_whose_acknowledgement_is_confirmed_is_not_asked_for_again_for_another_copy_of_it() {
+    let (mut unacked, now) = (Unacked::default(), Instant::now());
+    unacked.deliver(id(1), 2, &[], vec![]);
+    unacked.reopened();
+    unacked.deliver(id(1), 2, &[], vec![]);
+    for index in 0..2 {
+        unacked.ack(message(1, Some((index, 2))), false);
+    }
+    assert!(unacked.next_group(1, 10).is_some());
+    unacked.confirmed(1);
+    unacked.ack(message(1, Some((0, 2))), false);
+    assert!(!unacked.ask_again(id(1), now));
+    assert_eq!(unacked.next_again(), None);
+}

@@ -1,7 +1,7 @@
-//! The few protocol messages a producer speaks, by their field numbers of protocol version 21.
+//! The few protocol messages that producers and connections speak, by their field numbers of protocol version 21.
 //!
 //! Ids that use -1 for "unset" are declared signed: the varint on the wire is the same as for the unsigned type, and comparing
-//! them signed is what the protocol means. Fields a producer neither sends nor reads are left out; decoding skips them.
+//! them signed is what the protocol means. Fields that are neither sent nor read are left out; decoding skips them.
 
 #![allow(missing_docs, reason = "the names are the protocol's own and are explained where they are used")]
 

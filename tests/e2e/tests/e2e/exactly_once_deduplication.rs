@@ -125,6 +125,8 @@ async fn exactly_once_when_what_has_to_be_read_back_is_gone() {
     source.shows("pulsar_source_written_total", 1_000.0, PATIENCE).await;
     feed.stop().await;
     source.stop().await;
+    let comparison = stream.truth().compare(&topic.read_all().await);
+    assert!(comparison.wrong.count == 0, "{comparison:?}");
 }
 
 /// The topic is deleted while records flow, and made again by the next producer. Where nothing was on its way the rest goes on into it; where something

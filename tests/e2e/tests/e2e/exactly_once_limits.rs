@@ -102,8 +102,8 @@ async fn exactly_once_limit_lowered_with_records_behind() {
         let mut source = case.setup.start().await;
         follower.different(200, PATIENCE).await;
         let feeding = async {
-            for round in 1..=60 {
-                case.put(round * 200, 100);
+            for handful in 1..=60 {
+                case.put(handful * 200, 100);
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };

@@ -90,7 +90,7 @@ impl Report {
             ("size limit lowered or raised", self.limit_changes.to_string()),
             ("partitions, of 2 at first", self.partitions.to_string()),
             ("producer names in the topic", self.producers.to_string()),
-            ("partitions read back", self.read_back.to_string()),
+            ("producers of which was read back what they had stored", self.read_back.to_string()),
             ("shards stood still at a refused record, seconds in all", format!("{:.0}", self.stood_still_seconds)),
             ("seconds until the rest had arrived", format!("{:.0}", self.rest_seconds)),
             ("seed", self.seed.to_string()),
