@@ -27,5 +27,6 @@ mod other_clients_read_what_we_write;
 mod reshards_keep_the_order;
 mod the_comparison_sees_everything;
 mod two_processes_share;
+mod we_read_what_other_clients_write;
 mod what_bad_input_gets;
 mod where_reading_begins;

@@ -127,7 +127,7 @@ async fn messages_in_chunks() {
 }
 
 /// Makes a pair of keys; gives the files of the private and the public one.
-fn keys(folder: &Path, kind: &str) -> (PathBuf, PathBuf) {
+pub(crate) fn keys(folder: &Path, kind: &str) -> (PathBuf, PathBuf) {
     let (private, public) = (folder.join(format!("{kind}.pem")), folder.join(format!("{kind}-public.pem")));
     let made = match kind {
         "rsa" => Command::new("openssl").args(["genrsa", "-traditional", "-out"]).arg(&private).arg("2048").output(),
