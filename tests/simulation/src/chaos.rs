@@ -2,7 +2,7 @@
 
 use crate::broker::Storage;
 use crate::network::Weather;
-use crate::run::{Run, Setting, Verdict, run};
+use crate::run::{MayStop, Run, Setting, Verdict, run};
 use crate::shard::{ScriptedShard, ShardShape};
 use crate::table::TableTrouble;
 use crate::worker::Worker;
@@ -118,15 +118,13 @@ async fn play(world: &World, guarantee: Guarantee) -> Verdict {
     let mut play = Play { run, world: world.clone(), slots: (0..slots).map(|_| None).collect(), said: Vec::new() };
     // A limit of the topic's own is a policy of the topic. Who may not read is promised nothing where the broker forgets.
     let reads = world.permille(800);
-    let recovers_twice = limits != Limits::None || world.permille(300);
+    let recovers_twice = (limits != Limits::None || world.permille(300)) && exact && reads;
     play.run.around.cluster.broker(|broker| {
         broker.set_may_read(reads);
-        broker.set_recovers_twice(exact && reads && recovers_twice);
+        broker.set_recovers_twice(recovers_twice);
     });
     if limits != Limits::Any {
-        // What takes long to be stored, under a name whose numbers are recovered twice meanwhile, is seen by nobody: see
-        // docs/reliability.md.
-        play.weather(!recovers_twice);
+        play.weather();
     }
     let length = world.between(8_000, 45_000);
     let lowest = u64::from(play.run.around.batch_bytes) + 1_500;
@@ -135,11 +133,16 @@ async fn play(world: &World, guarantee: Guarantee) -> Verdict {
     let verdict = play.recover().await;
     // A record that is too large stands in the way until the limit is raised; who may not read cannot know whether a name that the
     // broker does not know was ever used.
-    Verdict { may_stop: limits != Limits::None || !reads, ..verdict }
+    let may_stop = match () {
+        () if limits != Limits::None || !reads => MayStop::Said,
+        () if recovers_twice => MayStop::NumberNotShown,
+        () => MayStop::Never,
+    };
+    Verdict { may_stop, ..verdict }
 }
 
 impl Play {
-    fn weather(&self, slow_storage: bool) {
+    fn weather(&self) {
         let world = &self.world;
         let some = |chance, most: u64| if world.permille(chance) { world.below(most + 1) } else { 0 };
         let around = &self.run.around;
@@ -155,8 +158,7 @@ impl Play {
             throttled: some(200, 40),
             slow: some(300, 100),
         });
-        let slow_permille = if slow_storage { some(400, 100) } else { 0 };
-        let storage = Storage { usual: (1, world.between(1, 30)), slow_permille, failing_permille: some(300, 20) };
+        let storage = Storage { usual: (1, world.between(1, 30)), slow_permille: some(400, 100), failing_permille: some(300, 20) };
         around.cluster.broker(|broker| broker.set_storage(storage));
     }
 

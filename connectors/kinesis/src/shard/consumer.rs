@@ -430,7 +430,7 @@ impl Consumer {
         };
         let expires = expires_at.map(instant);
         error!(shard = %self.lease.shard(), stream = %self.deps.stream, %record, reason = %cause, expires,
-            "the shard stands still here; a restart tries again");
+            "the shard stands still at this record; a restart tries again");
         self.place.show(|view| view.parked = Some(parked.clone()));
         self.parked = Some(parked);
         let told = format!("shard `{}` of stream `{}` stands still at record `{record}`", self.lease.shard(), self.deps.stream);

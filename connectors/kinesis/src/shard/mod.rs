@@ -2,8 +2,8 @@
 //!
 //! Promises: records leave in the shard's order; progress is stored only up to the settled prefix (ATMOST_ONCE: before anything
 //! it covers is handed on); a shard that stands at a record that cannot be stored stays there and holds no bytes; a shard ends only
-//! when its last record is settled. The wall clock says when it was caught up, what an
-//! epoch is called and since when something is on its way; nothing waits for it.
+//! when its last record is settled. The wall clock says when it was caught up, what an epoch is called and since when something is
+//! on its way; nothing waits for it.
 
 mod board;
 mod consumer;

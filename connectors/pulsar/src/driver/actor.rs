@@ -278,7 +278,7 @@ impl Actor {
         }
         self.recover();
         if let Some(partitions) = self.growing
-            && self.main.producers.iter().flatten().all(|id| is_quiet(&self.machine, *id))
+            && self.main.producers.iter().flatten().all(|id| self.machine.is_quiet(*id))
         {
             // Everything sent by the old number is answered: order per key holds across the switch.
             info!(topic = %self.main.topic, partitions, "the topic has grown");
@@ -318,7 +318,7 @@ impl Actor {
 
     fn unanswered_dead_letters(&self) -> Vec<(ProducerId, u64)> {
         let all = self.dead_letters.iter().flat_map(|route| &route.producers).flatten();
-        all.filter(|id| !is_quiet(&self.machine, **id)).map(|id| (*id, self.machine.progress(*id).0)).collect()
+        all.filter(|id| !self.machine.is_quiet(**id)).map(|id| (*id, self.machine.progress(*id).0)).collect()
     }
 
     fn event(&mut self, now: Now, event: Event) {
@@ -567,11 +567,6 @@ impl Actor {
         self.connections.farewell(now, &mut self.machine).await;
         self.rotation.end().await;
     }
-}
-
-fn is_quiet(machine: &Machine, id: ProducerId) -> bool {
-    let (accepted, resolved) = machine.progress(id);
-    accepted == resolved
 }
 
 /// Waits until the source asks for something that concerns its lineages; for ever where there are none.

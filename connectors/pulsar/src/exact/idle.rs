@@ -4,9 +4,9 @@
 //! there, and after a crash all of that would be read. Moved is only where a reading begins, only where everything sent is stored
 //! and covered by the stored checkpoint, and only to an end of the topic that was asked for after that.
 
+use super::Exact;
 use super::lane::Which;
 use super::readings::{Want, Why};
-use super::{Exact, is_quiet};
 use crate::machine::{Machine, Now, ReadFrom};
 use connector_sdk::{Lineage, MessageId};
 use std::sync::Arc;
@@ -48,8 +48,8 @@ impl Exact {
     /// How much was ever accepted for a partition of the topic, where all of that is stored.
     fn accepted(&mut self, machine: &Machine, lineage: &Lineage, partition: u32) -> Option<u64> {
         let lane = self.lane(lineage.id(), partition);
-        let is_settled = lane.is_plain() && !lineage.has_spent() && lane.late.producer.is_none_or(|late| is_quiet(machine, late));
+        let is_settled = lane.is_plain() && !lineage.has_spent() && lane.late.producer.is_none_or(|late| machine.is_quiet(late));
         let accepted = lane.main.producer.map_or(0, |main| machine.progress(main).0);
-        (is_settled && lane.main.producer.is_none_or(|main| is_quiet(machine, main))).then_some(accepted)
+        (is_settled && lane.main.producer.is_none_or(|main| machine.is_quiet(main))).then_some(accepted)
     }
 }

@@ -4,7 +4,7 @@
 //! refused and overtaken is written down before anything else is sent, and then goes, at its turn, under the late name.
 
 use crate::machine::{ProducerId, Withdrawn};
-use connector_sdk::Error;
+use connector_sdk::{ByteString, Error, Lineage};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -15,6 +15,15 @@ pub(super) enum Which {
     Main,
     /// The one for spent numbers.
     Late,
+}
+
+impl Which {
+    pub(super) fn name(self, lineage: &Lineage) -> ByteString {
+        match self {
+            Self::Main => lineage.name().clone(),
+            Self::Late => lineage.late_name(),
+        }
+    }
 }
 
 /// A producer of a lane.

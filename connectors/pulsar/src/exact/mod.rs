@@ -152,11 +152,8 @@ impl Exact {
 
     /// Whether nothing is held here; what the machine has is its own affair.
     pub(crate) fn is_idle(&self, machine: &Machine) -> bool {
-        let quiet = |id: &ProducerId| {
-            let (accepted, resolved) = machine.progress(*id);
-            accepted == resolved
-        };
-        self.lines.values().flat_map(|line| line.lanes.values()).all(|lane| lane.held.is_empty()) && self.owners.keys().all(quiet)
+        self.lines.values().flat_map(|line| line.lanes.values()).all(|lane| lane.held.is_empty())
+            && self.owners.keys().all(|id| machine.is_quiet(*id))
     }
 
     /// What is being waited for that a person should know.
@@ -215,7 +212,7 @@ impl Exact {
 
     /// Opens a producer of a lane.
     fn open(&mut self, machine: &mut Machine, now: Now, lineage: &Arc<Lineage>, partition: u32, which: Which) -> ProducerId {
-        let name = if which == Which::Main { lineage.name().clone() } else { lineage.late_name() };
+        let name = which.name(lineage);
         let account = Account { lineage: Arc::clone(lineage), partition, late: which == Which::Late };
         let topic = self.topic_of(lineage, partition);
         let producer = machine.open(now, topic, Naming::Given { name, account: Some(account) });
@@ -343,7 +340,7 @@ impl Exact {
                     continue;
                 }
                 Wait::Quiet(which) => {
-                    if lane.door(which).producer.is_some_and(|producer| !is_quiet(machine, producer)) {
+                    if lane.door(which).producer.is_some_and(|producer| !machine.is_quiet(producer)) {
                         return;
                     }
                     lane.wait = Wait::Nothing;
@@ -365,7 +362,7 @@ impl Exact {
             let turn = item.record.sequence.unwrap_or(0);
             if lineage.is_spent(turn) {
                 // Written down before anything else is sent; and at its turn, behind all that comes before it.
-                let main_quiet = lane.main.producer.is_none_or(|producer| is_quiet(machine, producer));
+                let main_quiet = lane.main.producer.is_none_or(|producer| machine.is_quiet(producer));
                 if lineage.has_to_store() || !main_quiet {
                     lane.held.push_front(item);
                     lane.wait = if main_quiet { Wait::Nothing } else { Wait::Quiet(Which::Main) };
@@ -445,6 +442,7 @@ impl Exact {
     }
 
     fn look(&mut self, machine: &mut Machine, now: Now) {
+        self.readings.look(machine, now);
         let over: Vec<u64> = self.lines.iter().filter(|(_, line)| line.lineage.is_over()).map(|(number, _)| *number).collect();
         for number in over {
             self.end_line(machine, now, number);
@@ -462,10 +460,10 @@ impl Exact {
             self.look_for_idle(machine, now);
         }
         for line in self.lines.values_mut() {
-            for (partition, lane) in &mut line.lanes {
-                let covered = line.lineage.covered(*partition).map_or(0, |covered| covered.number);
+            for (partition, lane) in line.lanes.iter_mut().filter(|(_, lane)| lane.held.is_empty()) {
                 for door in [&mut lane.main, &mut lane.late] {
-                    door.found.take_if(|found| lane.held.is_empty() && found.last() <= covered);
+                    let covered = |number| line.lineage.covered(*partition).is_some_and(|covered| number <= covered.number);
+                    door.found.take_if(|found| covered(found.last()));
                 }
             }
         }
@@ -476,7 +474,7 @@ impl Exact {
             for door in [&mut lane.main, &mut lane.late] {
                 if let (Some(producer), Some(admitted), true) = (door.producer, door.admitted, idle)
                     && now.at >= admitted + IDLE
-                    && is_quiet(machine, producer)
+                    && machine.is_quiet(producer)
                 {
                     door.admitted = None;
                     machine.rest(now, producer);
@@ -520,9 +518,4 @@ fn late_trouble(lineage: &Lineage, what: &str) -> Error {
     let text = format!("{what} of shard `{}` under the name `{}`, where only one sender may be", lineage.partition(), lineage.late_name());
     Error::new(ErrorKind::Data, text)
         .with_hint("look in the topic for who else publishes under that name, end it, and start again: the record is tried once more")
-}
-
-fn is_quiet(machine: &Machine, producer: ProducerId) -> bool {
-    let (accepted, resolved) = machine.progress(producer);
-    accepted == resolved
 }

@@ -2,11 +2,18 @@
 //!
 //! After a crash many lineages want to know the same of the same topics. Who asks while a topic is being read waits for the next
 //! reading, which begins at the oldest place that any of them needs: what it costs does not grow with their number.
+//!
+//! What others may have stored is read back a moment after it was asked for: a connection that breaks leaves entries on their way to
+//! storage, and a broker that has forgotten their numbers does not tell of them.
 
 use super::lane::Which;
 use crate::machine::{Machine, Now, ReadBackId, ReadFrom};
 use crate::topic::TopicName;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// What a broken connection left on its way to storage is given this long to get there.
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// Why a lineage wants a topic read back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +70,8 @@ pub(super) struct Want {
 #[derive(Debug, Default)]
 pub(super) struct Readings {
     running: BTreeMap<ReadBackId, (TopicName, Vec<Want>)>,
-    waiting: BTreeMap<TopicName, Vec<Want>>,
+    /// With the moment from which each may begin.
+    waiting: BTreeMap<TopicName, Vec<(Instant, Want)>>,
 }
 
 impl Readings {
@@ -72,8 +80,16 @@ impl Readings {
         if want.why.is_idle() && self.all().any(asks_already) {
             return;
         }
-        self.waiting.entry(topic.clone()).or_default().push(want);
+        let settled = if want.why.is_for_the_end() { now.at } else { now.at + SETTLING };
+        self.waiting.entry(topic.clone()).or_default().push((settled, want));
         self.begin(machine, now, topic);
+    }
+
+    /// Begins what has waited long enough.
+    pub(super) fn look(&mut self, machine: &mut Machine, now: Now) {
+        for topic in self.waiting.keys().cloned().collect::<Vec<_>>() {
+            self.begin(machine, now, topic);
+        }
     }
 
     /// Who waited for this reading, which has ended.
@@ -84,13 +100,14 @@ impl Readings {
     }
 
     fn all(&self) -> impl Iterator<Item = &Want> {
-        self.running.values().map(|(_, wants)| wants).chain(self.waiting.values()).flatten()
+        let running = self.running.values().flat_map(|(_, wants)| wants);
+        running.chain(self.waiting.values().flatten().map(|(_, want)| want))
     }
 
     /// Nobody wants to know anything of this lineage any more.
     pub(super) fn drop_line(&mut self, machine: &mut Machine, now: Now, line: u64) {
         for wants in self.waiting.values_mut() {
-            wants.retain(|want| want.line != line);
+            wants.retain(|(_, want)| want.line != line);
         }
         for (_, wants) in self.running.values_mut() {
             wants.retain(|want| want.line != line);
@@ -105,7 +122,8 @@ impl Readings {
     /// A topic that is being read for what is stored in it, and for how many producers.
     pub(super) fn shown(&self) -> Option<(&TopicName, usize)> {
         let readings = self.running.values().map(|(topic, wants)| (topic, wants.iter().filter(|want| !want.why.is_for_the_end()).count()));
-        readings.into_iter().find(|(_, producers)| *producers > 0)
+        let begins = self.waiting.iter().map(|(topic, wants)| (topic, wants.iter().filter(|(_, want)| !want.why.is_for_the_end()).count()));
+        readings.chain(begins).find(|(_, producers)| *producers > 0)
     }
 
     /// Begins to read a topic, if somebody waits for it and it is not being read.
@@ -114,15 +132,19 @@ impl Readings {
             return;
         }
         let Some(waiting) = self.waiting.remove(&topic) else { return };
-        let is_by_time = |want: &Want| matches!(want.from, ReadFrom::Time(_));
+        let (due, mut later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(settled, _)| *settled <= now.at);
         // A place and a time cannot be compared: who goes by time reads alone.
-        let (mut wants, mut later): (Vec<Want>, Vec<Want>) = waiting.into_iter().partition(|want| !is_by_time(want));
-        if wants.is_empty() && !later.is_empty() {
-            wants.push(later.remove(0));
+        let is_by_time = |(_, want): &(Instant, Want)| matches!(want.from, ReadFrom::Time(_));
+        let (by_time, mut wants): (Vec<_>, Vec<_>) = due.into_iter().partition(is_by_time);
+        let mut by_time = by_time.into_iter();
+        if wants.is_empty() {
+            wants.extend(by_time.next());
         }
+        later.extend(by_time);
         if !later.is_empty() {
             self.waiting.insert(topic.clone(), later);
         }
+        let wants: Vec<Want> = wants.into_iter().map(|(_, want)| want).collect();
         let Some(from) = wants.iter().map(|want| want.from).reduce(ReadFrom::or_earlier) else { return };
         let names = wants.iter().filter(|want| !want.why.is_for_the_end()).map(|want| want.name.clone());
         let id = machine.read_back(now, topic.clone(), from, names);

@@ -5,9 +5,9 @@
 //! stored, what is missing below the highest found can never be stored under the name any more, and what lies beyond is sent. Where
 //! the topic cannot be read back, a broker that knows less than the row is not believed, and one that does not is.
 
+use super::Exact;
 use super::lane::{Found, Told, Wait, Which};
 use super::readings::{Want, Why};
-use super::{Exact, is_quiet};
 use crate::machine::{Machine, Now, ProducerId, ReadBack, ReadBackId, ReadFrom};
 use crate::topic::TopicName;
 use connector_sdk::{Error, ErrorKind, Lineage, Mistake, planted};
@@ -67,7 +67,7 @@ impl Exact {
             Some(message) => ReadFrom::Message(message),
             None => ReadFrom::Time(lineage.uncovered_since().saturating_sub(margin)),
         };
-        let name = if which == Which::Main { lineage.name().clone() } else { lineage.late_name() };
+        let name = which.name(&lineage);
         let topic = self.topic_of(&lineage, partition);
         if why == Why::Forgotten {
             warn!(producer = %name, %topic, "the broker may have forgotten what was stored: the topic is read back");
@@ -100,7 +100,7 @@ impl Exact {
         let accept = self.accept_duplicates;
         let topic = self.topic_of(&lineage, partition);
         let lane = self.lane(line, partition);
-        let is_late_out = lane.late.producer.is_some_and(|late| !is_quiet(machine, late));
+        let is_late_out = lane.late.producer.is_some_and(|late| !machine.is_quiet(late));
         lane.wait = if is_late_out { Wait::Quiet(Which::Late) } else { Wait::Nothing };
         if why == Why::FirstUse {
             // Where the topic ends is good to know; that the name is used there has to be written down all the same.

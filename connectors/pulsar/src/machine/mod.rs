@@ -468,6 +468,12 @@ impl Machine {
         (producer.accepted, producer.resolved)
     }
 
+    /// Whether nothing of a producer is on its way.
+    pub fn is_quiet(&self, id: ProducerId) -> bool {
+        let (accepted, resolved) = self.progress(id);
+        accepted == resolved
+    }
+
     /// Whether every record taken is resolved.
     pub fn is_idle(&self) -> bool {
         self.producers.iter().all(|producer| producer.accepted == producer.resolved)
@@ -548,6 +554,8 @@ pub(crate) mod consumer_model;
 mod named_model;
 #[cfg(test)]
 mod named_tests;
+#[cfg(test)]
+mod producer_model;
 #[cfg(test)]
 mod read_back_tests;
 #[cfg(test)]

@@ -110,7 +110,8 @@ impl Machine {
         let error = Error::new(
             ErrorKind::Configuration,
             format!(
-                "the broker stored {} on `{topic}` and keeps no number of producer `{name}`: deduplication is off, and a replay would double records",
+                "the broker stored {} on `{topic}` and keeps no number of producer `{name}`: deduplication is off (or the topic was loaded a moment before, and that forgot it), and a replay \
+                 would double records",
                 entry.called()
             ),
         )
@@ -334,5 +335,7 @@ fn as_id(number: u64) -> i64 {
 /// The command that switches deduplication on where the topic is.
 fn switch_on(topic: &TopicName) -> String {
     let namespace = topic.namespace();
-    format!("run `pulsar-admin namespaces set-deduplication {namespace} --enable`, then start again: what is stored is not published twice")
+    format!(
+        "run `pulsar-admin namespaces set-deduplication {namespace} --enable`, then start again (where it is on, only start again): what is stored is not published twice"
+    )
 }

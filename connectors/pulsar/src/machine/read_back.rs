@@ -49,20 +49,19 @@ pub enum ReadFrom {
 }
 
 impl ReadFrom {
-    /// The place from which a reading serves both. A time is not compared with anything: it counts as later than any place.
+    /// The place from which a reading serves both.
     pub fn or_earlier(self, other: Self) -> Self {
         match (self, other) {
-            (Self::Earliest, _) | (_, Self::Earliest) => Self::Earliest,
+            (Self::End, place) | (place, Self::End) => place,
             (Self::Message(one), Self::Message(other)) => Self::Message(one.min(other)),
-            (place @ Self::Message(_), _) | (_, place @ Self::Message(_)) => place,
-            (time @ Self::Time(_), _) | (_, time @ Self::Time(_)) => time,
-            (Self::End, Self::End) => Self::End,
+            // A place and a time cannot be compared.
+            _ => Self::Earliest,
         }
     }
 }
 
 /// What was read back.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ReadBack {
     /// The sequence ids of each producer's messages, sorted, each once; or why those of this one cannot be told.
     found: BTreeMap<String, Result<Vec<u64>, Error>>,
@@ -114,22 +113,14 @@ type Opened = Result<(MessageMetadata, Bytes), FrameError>;
 /// A reading's state.
 #[derive(Debug)]
 pub(super) struct Reading {
-    /// What was found, by the names that are looked for.
-    found: BTreeMap<String, Result<Vec<u64>, Error>>,
+    /// What it has come to so far.
+    read: ReadBack,
     from: ReadFrom,
     stage: Stage,
     /// Whether the end was asked for.
     ended: bool,
-    /// The last entry as of opening.
-    last: Option<MessageId>,
-    /// Where the topic ended then, also when it was empty.
-    end: Option<MessageId>,
     /// The last entry read in order.
     at: Option<MessageId>,
-    /// The first entry behind which none is missing.
-    since: Option<MessageId>,
-    whole: bool,
-    broken: bool,
     /// How often the entry behind `at` could not be read.
     damaged: u32,
     /// When something was last heard of the entries.
@@ -167,7 +158,7 @@ impl Reading {
 
     /// Takes the ids out of an entry, if it is of a producer that is looked for.
     fn collect(&mut self, topic: &TopicName, id: MessageId, metadata: &MessageMetadata, payload: Bytes) -> Result<(), FrameError> {
-        let Some(known) = self.found.get_mut(&metadata.producer_name) else { return Ok(()) };
+        let Some(known) = self.read.found.get_mut(&metadata.producer_name) else { return Ok(()) };
         let Ok(found) = known else { return Ok(()) };
         let first = metadata.sequence_id;
         let Some(count) = metadata.num_messages_in_batch else {
@@ -224,17 +215,13 @@ impl Machine {
         };
         let mut consumer = Consumer::new(topic, Arc::new(subscription), &self.settings);
         consumer.last = Some(super::questions::Question::default());
+        let found = names.into_iter().map(|name| (name, Ok(Vec::new()))).collect();
         consumer.reading = Some(Box::new(Reading {
-            found: names.into_iter().map(|name| (name, Ok(Vec::new()))).collect(),
+            read: ReadBack { found, whole: true, ..ReadBack::default() },
             from,
             stage,
             ended: false,
-            last: None,
-            end: None,
             at: None,
-            since: None,
-            whole: true,
-            broken: false,
             damaged: 0,
             heard: None,
             asked: false,
@@ -248,9 +235,9 @@ impl Machine {
         let Some(consumer) = self.consumers.get_mut(&id) else { return };
         let Some(reading) = &mut consumer.reading else { return };
         if !std::mem::replace(&mut reading.ended, true) {
-            reading.last = last;
+            reading.read.last = last;
             // Of an empty topic the broker tells no last message; its cursor stands before the first one that will be.
-            reading.end = Some(answer).filter(|end| end.ledger >= 0).or(cursor.filter(|cursor| cursor.ledger >= 0));
+            reading.read.end = Some(answer).filter(|end| end.ledger >= 0).or(cursor.filter(|cursor| cursor.ledger >= 0));
             if reading.from == ReadFrom::End {
                 return self.end_reading(id);
             }
@@ -260,14 +247,14 @@ impl Machine {
                 ReadFrom::Time(_) => last.is_some(),
                 ReadFrom::Earliest | ReadFrom::End => true,
             };
-            reading.whole = from_is_there;
+            reading.read.whole = from_is_there;
             if last.is_none() || !from_is_there {
                 return self.end_reading(id);
             }
-        } else if cursor.is_some_and(|cursor| Some(cursor) >= reading.last) || last < reading.last {
+        } else if cursor.is_some_and(|cursor| Some(cursor) >= reading.read.last) || last < reading.read.last {
             // Where the cursor was sought there is nothing behind; else somebody moved it, or deleted what was to be read.
             let sought = reading.at.is_none() && reading.stage == Stage::Reading && matches!(reading.from, ReadFrom::Time(_));
-            reading.whole &= sought && last >= reading.last;
+            reading.read.whole &= sought && last >= reading.read.last;
             return self.end_reading(id);
         }
         self.drive(now, id);
@@ -298,27 +285,27 @@ impl Machine {
         };
         reading.damaged = 0;
         if !reading.follows(message) {
-            reading.broken |= reading.at.is_some();
-            reading.since = Some(message);
+            reading.read.broken |= reading.at.is_some();
+            reading.read.since = Some(message);
         }
         if reading.stage == Stage::FirstLook
             && let ReadFrom::Time(time) = reading.from
         {
             reading.stage = Stage::Reading;
             // The first message is younger: what was before it, if anything, is gone; all that is left is to be read.
-            reading.whole &= metadata.publish_time <= time;
-            if reading.whole && Some(message) < reading.last {
+            reading.read.whole &= metadata.publish_time <= time;
+            if reading.read.whole && Some(message) < reading.read.last {
                 consumer.start = Start::Time(time);
                 consumer.seek = Some(Seek::new(consumer.start, false));
                 // Behind the seek nothing may be left to read: then the cursor says so.
                 consumer.last = Some(super::questions::Question::default());
-                reading.since = None;
+                reading.read.since = None;
                 return self.drive(now, id);
             }
         }
         reading.at = Some(message);
         consumer.start = Start::Message { id: message, index: None, inclusive: false };
-        if Some(message) >= reading.last {
+        if Some(message) >= reading.read.last {
             return self.end_reading(id);
         }
         self.grant(now, id);
@@ -347,13 +334,11 @@ impl Machine {
 
     fn end_reading(&mut self, id: ConsumerId) {
         let Some(reading) = self.consumers.get_mut(&id).and_then(|consumer| consumer.reading.as_deref_mut()) else { return };
-        let mut found = std::mem::take(&mut reading.found);
-        for ids in found.values_mut().flatten() {
+        let mut read = std::mem::take(&mut reading.read);
+        for ids in read.found.values_mut().flatten() {
             ids.sort_unstable();
             ids.dedup();
         }
-        let read =
-            ReadBack { found, since: reading.since, whole: reading.whole, broken: reading.broken, last: reading.last, end: reading.end };
         self.end_read_back(id, Ok(read));
     }
 

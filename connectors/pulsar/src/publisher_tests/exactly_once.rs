@@ -247,7 +247,8 @@ async fn without_the_right_to_read_back_nothing_is_guessed() {
     let covered = BTreeMap::from([(0, connector_sdk::Covered { number: 7, message: Some(MessageId { ledger: 7, entry: 1 }) })]);
     let mut exactly = exactly(deduplicating(), LineageSpec { covered, ..spec(true) }, true).await;
     exactly.send(1..4).await;
-    sleep(Duration::from_secs(1)).await;
+    // What was on its way to storage is given time to get there.
+    sleep(Duration::from_secs(5)).await;
     assert!(exactly.stored().is_empty());
     assert_eq!(exactly.seen.numbers("failed"), [1]);
     let reason = exactly.seen.reasons.lock().unwrap()[0].to_string();
