@@ -181,6 +181,7 @@ impl Publisher {
         machine_settings.declared = declared.clone();
         machine_settings.sealer = crypto.as_ref().map(Sealer::new).transpose()?.map(Arc::new);
         machine_settings.resend = !checkpoints_first;
+        machine_settings.unanswered_bytes = settings.max_pending_bytes / 4;
         machine_settings.producer_properties = properties(&settings.identity);
         let facts = Arc::new(Facts::default());
         let random = fastrand::Rng::with_seed(settings.random.below(u64::MAX));

@@ -6,7 +6,7 @@ use super::{cbor, json, wire};
 use crate::ids::{HashRange, SequenceNumber};
 use crate::port::{ChildShard, Encryption, RawRecord};
 use crate::retrieval::Event;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use bytestring::ByteString;
 use connector_sdk::Error;
 use std::borrow::Cow;
@@ -153,24 +153,42 @@ impl From<minicbor::decode::Error> for Wrong {
     }
 }
 
-/// The records of a body, as they are read.
+/// The records of a body, as they are read. Their keys and numbers stand side by side in buffers that live until the last of their texts
+/// is dropped. So a buffer is small: one record that waits long holds no more than the texts of a few neighbours.
 pub(super) struct Gathered {
     records: Vec<RawRecord>,
-    texts: Texts,
+    /// The texts of the youngest records, which are made when there is no room for more: what counts the users of a buffer is not
+    /// touched between two payloads, since it would wait for the first to be in memory.
+    texts: String,
+    youngest: Vec<Young>,
+    /// Bytes of texts that may still come.
+    left: usize,
     /// Whether their list has been seen.
     pub(super) begun: bool,
 }
 
+/// A record whose texts are known by their lengths.
+struct Young {
+    sequence: usize,
+    partition_key: Option<usize>,
+    data: Bytes,
+    arrived_at: Option<u64>,
+    encryption: Encryption,
+}
+
 impl Gathered {
+    /// The largest buffer: the texts of about fifty records.
+    const BUFFER: usize = 4 * 1024;
+
     /// For records whose keys and numbers have at most this length together.
     pub(super) fn new(texts: usize) -> Self {
-        Self { records: Vec::new(), texts: Texts::new(texts), begun: false }
+        Self { records: Vec::new(), texts: String::new(), youngest: Vec::new(), left: texts, begun: false }
     }
 
     /// So many will come, as far as was said.
     pub(super) fn expect(&mut self, count: Option<u64>) {
         // In any form a record is longer than that: a number that lies reserves no more than what its body could hold.
-        let most = (self.texts.left / 32).min(LARGEST_COUNT);
+        let most = (self.left / 32).min(LARGEST_COUNT);
         self.records.reserve(count.and_then(|count| usize::try_from(count).ok()).unwrap_or_default().min(most));
     }
 
@@ -183,40 +201,39 @@ impl Gathered {
         arrived_at: Option<u64>,
         encryption: Encryption,
     ) -> Result<(), Wrong> {
-        let sequence = SequenceNumber::parse(self.texts.keep(sequence)).ok_or("a sequence number that is not decimal")?;
-        let partition_key = partition_key.map(|key| self.texts.keep(key));
-        self.records.push(RawRecord { sequence, partition_key, data, arrived_at, encryption });
+        let texts = sequence.len() + partition_key.map_or(0, str::len);
+        if self.texts.capacity() - self.texts.len() < texts {
+            self.make()?;
+            self.texts = String::with_capacity(self.left.min(Self::BUFFER).max(texts));
+        }
+        self.left = self.left.saturating_sub(texts);
+        self.texts.push_str(sequence);
+        self.texts.push_str(partition_key.unwrap_or_default());
+        let (sequence, partition_key) = (sequence.len(), partition_key.map(str::len));
+        self.youngest.push(Young { sequence, partition_key, data, arrived_at, encryption });
         Ok(())
     }
 
-    pub(super) fn into_records(self) -> Vec<RawRecord> {
-        self.records
-    }
-}
-
-/// Short texts side by side in buffers that live until the last of their texts is dropped. So a buffer is small: one record that waits
-/// long holds no more than the texts of a few neighbours.
-struct Texts {
-    buffer: BytesMut,
-    /// Bytes that may still come.
-    left: usize,
-}
-
-impl Texts {
-    /// The largest buffer: the texts of about fifty records.
-    const BUFFER: usize = 4 * 1024;
-
-    fn new(total: usize) -> Self {
-        Self { buffer: BytesMut::new(), left: total }
+    /// All of them, in order.
+    pub(super) fn into_records(mut self) -> Result<Vec<RawRecord>, Wrong> {
+        self.make()?;
+        Ok(self.records)
     }
 
-    fn keep(&mut self, text: &str) -> ByteString {
-        if self.buffer.capacity() < text.len() {
-            self.buffer = BytesMut::with_capacity(self.left.min(Self::BUFFER).max(text.len()));
+    fn make(&mut self) -> Result<(), Wrong> {
+        let texts = ByteString::from(std::mem::take(&mut self.texts));
+        let mut rest: &str = &texts;
+        let mut next = |length| {
+            let (text, behind) = rest.split_at(length);
+            rest = behind;
+            texts.slice_ref(text)
+        };
+        for Young { sequence, partition_key, data, arrived_at, encryption } in self.youngest.drain(..) {
+            let sequence = SequenceNumber::parse(next(sequence)).ok_or("a sequence number that is not decimal")?;
+            let partition_key = partition_key.map(&mut next);
+            self.records.push(RawRecord { sequence, partition_key, data, arrived_at, encryption });
         }
-        self.left = self.left.saturating_sub(text.len());
-        self.buffer.extend_from_slice(text.as_bytes());
-        ByteString::try_from(self.buffer.split().freeze()).expect("it was text before")
+        Ok(())
     }
 }
 

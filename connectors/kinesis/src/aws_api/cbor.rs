@@ -67,7 +67,7 @@ impl Reading {
         match (self.wrong, self.at) {
             (Some(wrong), _) => Err(wrong),
             (None, At::End) => {
-                self.body.records = self.records.into_records();
+                self.body.records = self.records.into_records()?;
                 Ok(self.body)
             }
             (None, _) => Err(Wrong::from("it ends too early")),

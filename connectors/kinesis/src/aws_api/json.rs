@@ -68,7 +68,7 @@ fn records(records: Vec<WireRecord<'_>>) -> Result<Vec<RawRecord>, Wrong> {
         let encryption = if record.encryption_type.as_deref() == Some("KMS") { Encryption::Kms } else { Encryption::None };
         gathered.add(&record.sequence_number, record.partition_key.as_deref(), data.into(), arrived_at, encryption)?;
     }
-    Ok(gathered.into_records())
+    gathered.into_records()
 }
 
 fn child(child: WireChild) -> Result<ChildShard, Wrong> {

@@ -7,7 +7,7 @@ use crate::wire::messages as proto;
 use crate::wire::unpack::unpack_own;
 use bytes::Bytes;
 use bytestring::ByteString;
-use connector_sdk::{AckHandle, PartitionId, Record};
+use connector_sdk::{AckHandle, Label, PartitionId, Record};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -135,6 +135,14 @@ impl Pack {
     }
 }
 
+/// What of a record its encoded message does not say. All else is read back from the frame where it is needed again, so that records on
+/// their way to the broker are held once.
+#[derive(Debug)]
+struct Mark {
+    label: Label,
+    sequence: Option<u64>,
+}
+
 /// An encoded entry, kept as it is until the broker has answered it.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -147,8 +155,8 @@ pub(crate) struct Entry {
     sealer: Option<Arc<Sealer>>,
     pub(crate) sequence: i64,
     pub(crate) highest: i64,
-    /// The records without their payloads, which are in the frame.
-    records: Vec<Record>,
+    /// What of its records is not in the frame.
+    marks: Vec<Mark>,
     charges: Vec<Charge>,
     pub(crate) duties: Duties,
     publish_time: u64,
@@ -160,14 +168,14 @@ pub(crate) struct Entry {
     pub(crate) oversize: bool,
     /// How often it was handed to a connection.
     pub(crate) writes: u32,
+    /// What its producer had written before it, when it was handed to the present connection.
+    pub(crate) behind_bytes: u64,
 }
 
 impl Entry {
-    pub(crate) fn new(mut pack: Pack, encoded: Encoded, oversize: bool) -> Self {
-        for record in &mut pack.records {
-            record.value = Bytes::new();
-        }
+    pub(crate) fn new(pack: Pack, encoded: Encoded, oversize: bool) -> Self {
         let Pack { records, charges, duties, publish_time, .. } = pack;
+        let marks = records.into_iter().map(|Record { label, sequence, .. }| Mark { label, sequence }).collect();
         let Encoded { frames, sequence, highest, entry_size: size, judged_size, sealer } = encoded;
         Self {
             frames,
@@ -176,7 +184,7 @@ impl Entry {
             sealer,
             sequence,
             highest,
-            records,
+            marks,
             charges,
             duties,
             publish_time,
@@ -184,6 +192,7 @@ impl Entry {
             judged_size,
             oversize,
             writes: 0,
+            behind_bytes: 0,
         }
     }
 
@@ -208,7 +217,7 @@ impl Entry {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.records.len()
+        self.marks.len()
     }
 
     pub(crate) fn charge(&self) -> Charge {
@@ -217,23 +226,26 @@ impl Entry {
 
     /// What to call it in a message to a person.
     pub(crate) fn called(&self) -> String {
-        let label = |record: Option<&Record>| record.map(|record| record.label.to_string()).unwrap_or_default();
+        let label = |mark: Option<&Mark>| mark.map(|mark| mark.label.to_string()).unwrap_or_default();
         let partition = self.duties.partition().map_or("", |partition| partition);
-        match self.records.len() {
-            1 => format!("record `{}` of `{partition}`", label(self.records.first())),
-            _ => format!("records `{}` to `{}` of `{partition}`", label(self.records.first()), label(self.records.last())),
+        match self.len() {
+            1 => format!("record `{}` of `{partition}`", label(self.marks.first())),
+            _ => format!("records `{}` to `{}` of `{partition}`", label(self.marks.first()), label(self.marks.last())),
         }
     }
 
-    /// Back into a pack, with the payloads read out of the frame.
-    pub(crate) fn into_pack(mut self) -> Pack {
+    /// Back into a pack, with the records read out of the frame.
+    pub(crate) fn into_pack(self) -> Pack {
         let read = unpack_own(self.frames.as_slice(), self.sealer.as_deref());
         let entry = read.expect("a frame that this client encoded and kept reads back");
-        for (record, read) in self.records.iter_mut().zip(entry.records) {
-            record.value = read.value;
-        }
-        let value_bytes = self.records.iter().map(|record| record.value.len()).sum();
-        Pack { records: self.records, charges: self.charges, duties: self.duties, value_bytes, publish_time: self.publish_time }
+        let records: Vec<Record> = entry
+            .records
+            .into_iter()
+            .zip(self.marks)
+            .map(|(record, Mark { label, sequence })| Record { label, sequence, ..record })
+            .collect();
+        let value_bytes = records.iter().map(|record| record.value.len()).sum();
+        Pack { records, charges: self.charges, duties: self.duties, value_bytes, publish_time: self.publish_time }
     }
 }
 

@@ -96,12 +96,15 @@ proptest! {
 
     #[test]
     fn nothing_is_lost_reordered_or_acknowledged_twice(
-        seed: u64, steps in steps(), limit in prop::option::of(150usize..500), batching: bool, chunking: bool,
+        seed: u64, steps in steps(), limit in prop::option::of(150usize..500), batching: bool, chunking: bool, narrow: bool,
     ) {
         let chunking = chunking && !batching;
         let mut world = World::new(seed, |settings| {
             settings.batching.enabled = batching;
             settings.chunking = chunking;
+            if narrow {
+                settings.unanswered_bytes = 1_000;
+            }
         });
         world.model.largest = limit;
         // In chunks of a hundred bytes and a few.
@@ -274,6 +277,31 @@ fn what_was_collected_goes_with_the_answer_to_what_was_on_the_wire() {
     world.quiesce();
     assert_eq!(world.stored("a"), [0, 1, 2, 3]);
     assert_eq!((world.facts.entries.get(), world.facts.entry_records.get()), (3, 4));
+}
+
+#[test]
+fn no_more_is_on_its_way_than_may_be_and_each_answer_sends_more() {
+    let mut world = World::new(3, |settings| {
+        settings.unanswered_bytes = 2_500;
+        settings.batching.enabled = false;
+    });
+    let producer = world.open("a");
+    // Alone, so that no entry behind it has to be.
+    world.append(producer, 0, 1_000);
+    world.quiesce();
+    for number in 1..20 {
+        world.append(producer, number, 1_000);
+    }
+    world.actions();
+    assert_eq!(world.wire.len(), 3, "the third one reaches the bound");
+    for answered in 1..5 {
+        world.write_one();
+        world.answer_one();
+        world.actions();
+        assert_eq!((world.stored("a").len(), world.wire.len() + world.model.answers.len()), (1 + answered, 3));
+    }
+    world.quiesce();
+    assert_eq!(world.stored("a"), (0..20).collect::<Vec<_>>());
 }
 
 #[test]

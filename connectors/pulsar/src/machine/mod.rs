@@ -113,6 +113,9 @@ pub struct Settings {
     pub chunking: bool,
     /// What producers declare of their payloads.
     pub(crate) declared: Declared,
+    /// Bytes written and not answered, of all producers together: enough for the broker's pace, and no more, so that what waits for a
+    /// slow broker waits unencoded, and memory does not swing between records and frames.
+    pub unanswered_bytes: usize,
     /// The first data key, where payloads are encrypted.
     pub(crate) sealer: Option<Arc<Sealer>>,
     /// Whether entries of unknown outcome are sent again (at least once) or counted as lost (at most once).
@@ -145,6 +148,7 @@ impl Settings {
             batching: Batching::default(),
             chunking: false,
             declared: Declared::Nothing,
+            unanswered_bytes: 16 << 20,
             sealer: None,
             resend: true,
             producer_properties: Vec::new(),

@@ -115,6 +115,8 @@ pub(super) struct Producer {
     /// Encoded and not answered, oldest first: the first `on_wire` were written on the present connection.
     pub(super) pending: VecDeque<Entry>,
     pub(super) on_wire: usize,
+    /// Bytes of all frames written so far.
+    pub(super) written_bytes: u64,
     /// Payload bytes of a batch, at most: less than configured once the topic has refused a batch, until it is opened again.
     pub(super) batch_bytes: usize,
     /// The largest entry this topic has taken.
@@ -153,6 +155,7 @@ impl Producer {
             queue: VecDeque::new(),
             pending: VecDeque::new(),
             on_wire: 0,
+            written_bytes: 0,
             batch_bytes: settings.batching.max_bytes,
             largest: 0,
             accepted: 0,
@@ -165,6 +168,12 @@ impl Producer {
 
     pub(super) fn connection(&self) -> Option<ConnectionId> {
         self.state.connection()
+    }
+
+    /// Bytes written on the present connection since the oldest entry that is not answered.
+    pub(super) fn unanswered_bytes(&self) -> u64 {
+        let oldest = self.pending.front().filter(|_| self.on_wire > 0);
+        oldest.map_or(0, |entry| self.written_bytes - entry.behind_bytes)
     }
 
     pub(super) fn is_ready(&self) -> bool {

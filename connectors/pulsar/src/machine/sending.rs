@@ -29,6 +29,7 @@ impl Machine {
     }
 
     fn next(&mut self, now: Now, id: ProducerId) -> Next {
+        let share = self.unanswered_share();
         let producer = &mut self.producers[super::index(id)];
         let State::Ready(connection) = producer.state else {
             // The open pack is not cut by time while nothing can be sent: it fills.
@@ -43,6 +44,9 @@ impl Machine {
         let largest = producer.largest;
         let alone = |entry: &Entry| entry.oversize || entry.size > largest;
         if producer.on_wire > 0 && producer.pending.get(producer.on_wire - 1).is_some_and(alone) {
+            return Next::Wait;
+        }
+        if producer.unanswered_bytes() >= share {
             return Next::Wait;
         }
         let only_open = producer.pending.len() == producer.on_wire && producer.queue.is_empty();
@@ -76,6 +80,12 @@ impl Machine {
         }
     }
 
+    /// What a producer may have on its way, or else one entry: the next answer sends more.
+    fn unanswered_share(&self) -> u64 {
+        let producers = (self.producers.len() - self.unused.len()).max(1);
+        (self.settings.unanswered_bytes / producers).max(1) as u64
+    }
+
     fn write_next(&mut self, id: ProducerId) {
         let producer = &mut self.producers[super::index(id)];
         let State::Ready(connection) = producer.state else { return };
@@ -94,8 +104,10 @@ impl Machine {
             return self.take_back_from(id, at);
         }
         entry.writes += 1;
+        entry.behind_bytes = producer.written_bytes;
         let (frames, highest) = (entry.unanswered(), entry.highest);
         let count = frames.len();
+        producer.written_bytes += frames.iter().map(|frame| frame.len() as u64).sum::<u64>();
         if entry.writes == 1 {
             self.facts.entries.add(1);
             self.facts.entry_records.add(entry.len() as u64);

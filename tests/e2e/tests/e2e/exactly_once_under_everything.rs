@@ -196,7 +196,7 @@ impl World {
         if self.lowered {
             return;
         }
-        self.rest(Duration::from_secs(1)).await;
+        self.taken_again().await;
         for host in std::mem::take(&mut self.hosts) {
             if host.metric("pulsar_connect_parked_partitions").await == 0.0 {
                 self.hosts.push(host);
@@ -209,12 +209,17 @@ impl World {
         }
     }
 
-    /// Nothing is disturbed any more: everything has to arrive. Then it is compared.
-    async fn end(mut self, put: usize) {
-        self.topic.limit(HIGH).await;
+    /// Waits until each partition takes large records again: a topic's policy is heard of by one partition after the other.
+    async fn taken_again(&self) {
         for part in self.topic.parts() {
             Topic { name: part, partitions: 0, ..self.topic.clone() }.probe_until_taken(2 * LOW).await;
         }
+    }
+
+    /// Nothing is disturbed any more: everything has to arrive. Then it is compared.
+    async fn end(mut self, put: usize) {
+        self.topic.limit(HIGH).await;
+        self.taken_again().await;
         for host in std::mem::take(&mut self.hosts) {
             self.report.read(&host.log());
             host.kill_nine().await;
