@@ -26,13 +26,15 @@ pub enum Mistake {
     ReadBackFromCheckpoint,
     /// After a crash the broker's last number is believed wherever it is not below what is known to be stored.
     LastIdBelieved,
+    /// The topic is read back at once, before what was on its way can be in it.
+    ReadBackAtOnce,
     /// A row with our name and the next counter is taken for our write.
     LateRenewalIsMyWrite,
 }
 
 impl Mistake {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::StoredAfterFirstSend,
         Self::BatchAcrossLastId,
         Self::DuplicateTrusted,
@@ -43,6 +45,7 @@ impl Mistake {
         Self::ReopenWithoutSuccess,
         Self::ReadBackFromCheckpoint,
         Self::LastIdBelieved,
+        Self::ReadBackAtOnce,
         Self::LateRenewalIsMyWrite,
     ];
 }

@@ -132,11 +132,13 @@ async fn play(world: &World, guarantee: Guarantee) -> Verdict {
     play.endure(blows, length).await;
     let verdict = play.recover().await;
     // A record that is too large stands in the way until the limit is raised; who may not read cannot know whether a name that the
-    // broker does not know was ever used.
-    let may_stop = match () {
-        () if limits != Limits::None || !reads => MayStop::Said,
-        () if recovers_twice => MayStop::NumberNotShown,
-        () => MayStop::Never,
+    // broker does not know was ever used; and a number that is forgotten right behind its receipt looks as if none was kept.
+    let may_stop = if limits != Limits::None || !reads {
+        MayStop::Said
+    } else if recovers_twice {
+        MayStop::NumberNotShown
+    } else {
+        MayStop::Never
     };
     Verdict { may_stop, ..verdict }
 }

@@ -157,8 +157,8 @@ impl From<minicbor::decode::Error> for Wrong {
 /// is dropped. So a buffer is small: one record that waits long holds no more than the texts of a few neighbours.
 pub(super) struct Gathered {
     records: Vec<RawRecord>,
-    /// The texts of the youngest records, which are made when there is no room for more: what counts the users of a buffer is not
-    /// touched between two payloads, since it would wait for the first to be in memory.
+    /// The texts of the youngest records. They are cut apart together, when there is no room for more: an atomic count between two
+    /// payloads would wait until the first is written to memory.
     texts: String,
     youngest: Vec<Young>,
     /// Bytes of texts that may still come.
@@ -169,8 +169,8 @@ pub(super) struct Gathered {
 
 /// A record whose texts are known by their lengths.
 struct Young {
-    sequence: usize,
-    partition_key: Option<usize>,
+    sequence_len: usize,
+    key_len: Option<usize>,
     data: Bytes,
     arrived_at: Option<u64>,
     encryption: Encryption,
@@ -209,8 +209,8 @@ impl Gathered {
         self.left = self.left.saturating_sub(texts);
         self.texts.push_str(sequence);
         self.texts.push_str(partition_key.unwrap_or_default());
-        let (sequence, partition_key) = (sequence.len(), partition_key.map(str::len));
-        self.youngest.push(Young { sequence, partition_key, data, arrived_at, encryption });
+        let (sequence_len, key_len) = (sequence.len(), partition_key.map(str::len));
+        self.youngest.push(Young { sequence_len, key_len, data, arrived_at, encryption });
         Ok(())
     }
 
@@ -228,9 +228,9 @@ impl Gathered {
             rest = behind;
             texts.slice_ref(text)
         };
-        for Young { sequence, partition_key, data, arrived_at, encryption } in self.youngest.drain(..) {
-            let sequence = SequenceNumber::parse(next(sequence)).ok_or("a sequence number that is not decimal")?;
-            let partition_key = partition_key.map(&mut next);
+        for Young { sequence_len, key_len, data, arrived_at, encryption } in self.youngest.drain(..) {
+            let sequence = SequenceNumber::parse(next(sequence_len)).ok_or("a sequence number that is not decimal")?;
+            let partition_key = key_len.map(&mut next);
             self.records.push(RawRecord { sequence, partition_key, data, arrived_at, encryption });
         }
         Ok(())

@@ -81,6 +81,28 @@ fn what_is_no_answer_is_said_and_not_guessed() {
 }
 
 #[test]
+fn texts_of_any_length_stay_with_their_records() {
+    let mut gathered = Gathered::new(usize::MAX);
+    let key = |at: usize| match at % 5 {
+        0 => None,
+        1 => Some(String::new()),
+        // Longer than a buffer.
+        2 if at == 42 => Some("ё".repeat(5_000)),
+        _ => Some(format!("ключ-{at}")),
+    };
+    let data = |at: usize| Bytes::from(at.to_string());
+    for at in 0..500 {
+        gathered.add(&format!("{at:056}"), key(at).as_deref(), data(at), Some(at as u64), Encryption::None).unwrap();
+    }
+    let records = gathered.into_records().unwrap();
+    assert_eq!(records.len(), 500);
+    for (at, record) in records.iter().enumerate() {
+        assert_eq!(record.sequence.as_str(), format!("{at:056}"));
+        assert_eq!((record.partition_key.as_deref(), &record.data), (key(at).as_deref(), &data(at)));
+    }
+}
+
+#[test]
 fn records_weigh_no_more_than_their_json() {
     let body = ANSWER.as_bytes();
     let held: u64 = records(body).unwrap().records.iter().map(RawRecord::cost).sum();

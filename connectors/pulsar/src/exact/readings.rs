@@ -3,16 +3,17 @@
 //! After a crash many lineages want to know the same of the same topics. Who asks while a topic is being read waits for the next
 //! reading, which begins at the oldest place that any of them needs: what it costs does not grow with their number.
 //!
-//! What others may have stored is read back a moment after it was asked for: a connection that breaks leaves entries on their way to
+//! What may be stored without a receipt is read back a moment after it was asked for: a connection that breaks leaves entries on their way to
 //! storage, and a broker that has forgotten their numbers does not tell of them.
 
 use super::lane::Which;
 use crate::machine::{Machine, Now, ReadBackId, ReadFrom};
 use crate::topic::TopicName;
+use connector_sdk::{Mistake, planted};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// What a broken connection left on its way to storage is given this long to get there.
+/// What a broken connection left on its way to storage is expected to be there after this time.
 const SETTLING: Duration = Duration::from_secs(2);
 
 /// Why a lineage wants a topic read back.
@@ -80,8 +81,9 @@ impl Readings {
         if want.why.is_idle() && self.all().any(asks_already) {
             return;
         }
-        let settled = if want.why.is_for_the_end() { now.at } else { now.at + SETTLING };
-        self.waiting.entry(topic.clone()).or_default().push((settled, want));
+        let at_once = want.why.is_for_the_end() || planted(Mistake::ReadBackAtOnce);
+        let not_before = if at_once { now.at } else { now.at + SETTLING };
+        self.waiting.entry(topic.clone()).or_default().push((not_before, want));
         self.begin(machine, now, topic);
     }
 
@@ -119,11 +121,12 @@ impl Readings {
         }
     }
 
-    /// A topic that is being read for what is stored in it, and for how many producers.
+    /// A topic that is being read for what is stored in it, or is about to be, and for how many producers.
     pub(super) fn shown(&self) -> Option<(&TopicName, usize)> {
-        let readings = self.running.values().map(|(topic, wants)| (topic, wants.iter().filter(|want| !want.why.is_for_the_end()).count()));
-        let begins = self.waiting.iter().map(|(topic, wants)| (topic, wants.iter().filter(|(_, want)| !want.why.is_for_the_end()).count()));
-        readings.chain(begins).find(|(_, producers)| *producers > 0)
+        let stored = |want: &&Want| !want.why.is_for_the_end();
+        let running = self.running.values().map(|(topic, wants)| (topic, wants.iter().filter(stored).count()));
+        let waiting = self.waiting.iter().map(|(topic, wants)| (topic, wants.iter().map(|(_, want)| want).filter(stored).count()));
+        running.chain(waiting).find(|(_, producers)| *producers > 0)
     }
 
     /// Begins to read a topic, if somebody waits for it and it is not being read.
@@ -132,19 +135,19 @@ impl Readings {
             return;
         }
         let Some(waiting) = self.waiting.remove(&topic) else { return };
-        let (due, mut later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(settled, _)| *settled <= now.at);
+        let (due, mut later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(not_before, _)| *not_before <= now.at);
         // A place and a time cannot be compared: who goes by time reads alone.
         let is_by_time = |(_, want): &(Instant, Want)| matches!(want.from, ReadFrom::Time(_));
-        let (by_time, mut wants): (Vec<_>, Vec<_>) = due.into_iter().partition(is_by_time);
+        let (by_time, mut together): (Vec<_>, Vec<_>) = due.into_iter().partition(is_by_time);
         let mut by_time = by_time.into_iter();
-        if wants.is_empty() {
-            wants.extend(by_time.next());
+        if together.is_empty() {
+            together.extend(by_time.next());
         }
         later.extend(by_time);
         if !later.is_empty() {
             self.waiting.insert(topic.clone(), later);
         }
-        let wants: Vec<Want> = wants.into_iter().map(|(_, want)| want).collect();
+        let wants: Vec<Want> = together.into_iter().map(|(_, want)| want).collect();
         let Some(from) = wants.iter().map(|want| want.from).reduce(ReadFrom::or_earlier) else { return };
         let names = wants.iter().filter(|want| !want.why.is_for_the_end()).map(|want| want.name.clone());
         let id = machine.read_back(now, topic.clone(), from, names);

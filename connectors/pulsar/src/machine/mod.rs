@@ -113,8 +113,9 @@ pub struct Settings {
     pub chunking: bool,
     /// What producers declare of their payloads.
     pub(crate) declared: Declared,
-    /// Bytes written and not answered, of all producers together: enough for the broker's pace, and no more, so that what waits for a
-    /// slow broker waits unencoded, and memory does not swing between records and frames.
+    /// Bytes written and not answered, divided among the producers that wait for answers; each may have one entry whatever its part is. As
+    /// much as a broker's pace needs, and no more: what waits for a slow broker waits unencoded, and memory does not swing between
+    /// records and frames.
     pub unanswered_bytes: usize,
     /// The first data key, where payloads are encrypted.
     pub(crate) sealer: Option<Arc<Sealer>>,
@@ -148,7 +149,7 @@ impl Settings {
             batching: Batching::default(),
             chunking: false,
             declared: Declared::Nothing,
-            unanswered_bytes: 16 << 20,
+            unanswered_bytes: 64 << 20,
             sealer: None,
             resend: true,
             producer_properties: Vec::new(),
@@ -480,7 +481,7 @@ impl Machine {
 
     /// Whether every record taken is resolved.
     pub fn is_idle(&self) -> bool {
-        self.producers.iter().all(|producer| producer.accepted == producer.resolved)
+        (0..self.producers.len()).all(|at| self.is_quiet(ProducerId(at as u64)))
     }
 
     /// The topic a producer writes to.

@@ -107,15 +107,12 @@ impl Machine {
         }
         let producer = self.producer(id);
         let (name, topic) = (producer.name.as_deref().unwrap_or_default(), &producer.topic);
-        let error = Error::new(
-            ErrorKind::Configuration,
-            format!(
-                "the broker stored {} on `{topic}` and keeps no number of producer `{name}`: deduplication is off (or the topic was loaded a moment before, and that forgot it), and a replay \
-                 would double records",
-                entry.called()
-            ),
-        )
-        .with_hint(switch_on(topic));
+        let text = format!(
+            "the broker stored {} on `{topic}` and keeps no number of producer `{name}`: deduplication is off, or the topic was loaded a moment \
+             before and that forgot it; a replay might double records",
+            entry.called()
+        );
+        let error = Error::new(ErrorKind::Configuration, text).with_hint(switch_on(topic));
         self.entry_failed(id, entry, error);
     }
 
@@ -336,6 +333,7 @@ fn as_id(number: u64) -> i64 {
 fn switch_on(topic: &TopicName) -> String {
     let namespace = topic.namespace();
     format!(
-        "run `pulsar-admin namespaces set-deduplication {namespace} --enable`, then start again (where it is on, only start again): what is stored is not published twice"
+        "run `pulsar-admin namespaces set-deduplication {namespace} --enable`, then start again (where it is on, only start again): what is \
+         stored is not published twice"
     )
 }

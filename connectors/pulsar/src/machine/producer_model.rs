@@ -1,6 +1,6 @@
 //! A broker that stores what it accepts, and the world between it and the machine: for tests.
 //!
-//! It keeps each frame it has seen: what is repeated must be the same bytes. What the machine must never do is asserted where it
+//! It keeps each frame it has seen: what is repeated must be the same bytes. What the machine must never do is noted where it
 //! would be done.
 
 #![allow(clippy::unwrap_used)]
@@ -342,9 +342,7 @@ impl World {
         }
         panic!("the machine does not come to rest");
     }
-}
 
-impl World {
     /// Until nothing moves by itself any more.
     pub(super) fn quiesce_open(&mut self) {
         for _ in 0..100 {

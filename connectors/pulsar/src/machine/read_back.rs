@@ -54,6 +54,7 @@ impl ReadFrom {
         match (self, other) {
             (Self::End, place) | (place, Self::End) => place,
             (Self::Message(one), Self::Message(other)) => Self::Message(one.min(other)),
+            (Self::Time(one), Self::Time(other)) => Self::Time(one.min(other)),
             // A place and a time cannot be compared.
             _ => Self::Earliest,
         }

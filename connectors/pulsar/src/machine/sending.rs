@@ -29,7 +29,7 @@ impl Machine {
     }
 
     fn next(&mut self, now: Now, id: ProducerId) -> Next {
-        let share = self.unanswered_share();
+        let at_bound = self.is_at_bound(id);
         let producer = &mut self.producers[super::index(id)];
         let State::Ready(connection) = producer.state else {
             // The open pack is not cut by time while nothing can be sent: it fills.
@@ -46,7 +46,7 @@ impl Machine {
         if producer.on_wire > 0 && producer.pending.get(producer.on_wire - 1).is_some_and(alone) {
             return Next::Wait;
         }
-        if producer.unanswered_bytes() >= share {
+        if at_bound {
             return Next::Wait;
         }
         let only_open = producer.pending.len() == producer.on_wire && producer.queue.is_empty();
@@ -80,10 +80,15 @@ impl Machine {
         }
     }
 
-    /// What a producer may have on its way, or else one entry: the next answer sends more.
-    fn unanswered_share(&self) -> u64 {
-        let producers = (self.producers.len() - self.unused.len()).max(1);
-        (self.settings.unanswered_bytes / producers).max(1) as u64
+    /// Whether a producer has on its way what it may, its part of what all that wait for answers may: the next answer sends more.
+    fn is_at_bound(&self, id: ProducerId) -> bool {
+        let (unanswered, most) = (self.producer(id).unanswered_bytes(), self.settings.unanswered_bytes as u64);
+        // Only near the bound they are counted.
+        if unanswered == 0 || unanswered * (self.producers.len() as u64) < most {
+            return false;
+        }
+        let waiting = self.producers.iter().filter(|producer| producer.on_wire > 0).count() as u64;
+        unanswered >= most / waiting.max(1)
     }
 
     fn write_next(&mut self, id: ProducerId) {
@@ -107,11 +112,12 @@ impl Machine {
         entry.behind_bytes = producer.written_bytes;
         let (frames, highest) = (entry.unanswered(), entry.highest);
         let count = frames.len();
-        producer.written_bytes += frames.iter().map(|frame| frame.len() as u64).sum::<u64>();
+        let bytes = frames.iter().map(|frame| frame.len() as u64).sum();
+        producer.written_bytes += bytes;
         if entry.writes == 1 {
             self.facts.entries.add(1);
             self.facts.entry_records.add(entry.len() as u64);
-            self.facts.written_bytes.add(frames.iter().map(|frame| frame.len() as u64).sum());
+            self.facts.written_bytes.add(bytes);
         } else {
             self.facts.resends.add(1);
         }

@@ -266,6 +266,7 @@ impl Session<'_> {
             late.add(now.saturating_sub(stamp(&payload[..value])?));
             payload.advance(value);
         }
+        anyhow::ensure!(payload.is_empty(), "bytes are left behind a batch");
         Ok(())
     }
 }
@@ -299,6 +300,21 @@ mod tests {
         (1..=100).for_each(|number| late.add(number * 100 + 1));
         assert_eq!((late.quantile(0.5), late.quantile(0.99), late.quantile(1.0)), (5_010, 9_910, 10_001));
         assert_eq!(Histogram::default().quantile(0.99), 0);
+    }
+
+    #[test]
+    fn the_size_of_a_payload_is_found_among_all_that_a_message_says() {
+        let property = |name: &str| proto::KeyValue { key: name.to_owned(), value: "v".repeat(200) };
+        let single = proto::SingleMessageMetadata {
+            properties: vec![property("a"), property("b")],
+            partition_key: Some("key".into()),
+            payload_size: 1_024,
+            event_time: Some(7),
+            sequence_id: Some(1 << 40),
+            ..proto::SingleMessageMetadata::default()
+        };
+        assert_eq!(payload_size(single.encode_to_vec().into()).ok(), Some(1_024));
+        assert!(payload_size(Bytes::new()).is_err());
     }
 
     #[test]

@@ -20,8 +20,8 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Records handed in at once: about what an event of a subscription brings.
 const BATCH: u64 = 500;
-/// As the product's own.
-const MAX_PENDING_BYTES: usize = 64 << 20;
+/// Enough for as many messages on their way as the other clients have.
+const MAX_PENDING_BYTES: usize = 128 << 20;
 
 /// Publishes until it is ended.
 #[derive(Debug, Parser)]

@@ -6,6 +6,7 @@ use connector_kinesis::ids::{Checkpoint, ShardId};
 use connector_kinesis::lease::{Fault, Lease};
 use connector_pulsar::routing::HashingScheme;
 use connector_sdk::Mistake;
+use simulation::broker::Storage;
 use simulation::run::{Run, Setting, Verdict, run};
 use simulation::shard::{ScriptedShard, message};
 use simulation::worker::Worker;
@@ -303,6 +304,33 @@ fn recovered_twice(mistake: Option<Mistake>) -> Verdict {
 fn a_topic_recovered_twice() {
     exact(&recovered_twice(None));
     assert!(!recovered_twice(Some(Mistake::LastIdBelieved)).findings.doubled.is_empty());
+}
+
+/// As before, with the connection cut while the record is on its way to storage: it is under no number, and not yet in the topic.
+fn on_its_way(mistake: Option<Mistake>) -> Verdict {
+    run(1, true, mistake, |world| async move {
+        let records = small(&[&[], &[], &[]]);
+        let mut scene = Scene::new(&world, setting(1, Duration::from_millis(200)), &records, 1).await;
+        let w1 = scene.run.worker(0);
+        scene.until_checkpoint(1).await;
+        scene.run.around.cluster.broker(|broker| {
+            broker.set_storage(Storage { usual: (1_900, 1_900), ..Storage::default() });
+            broker.set_recovers_twice(true);
+            broker.unload(scene.run.around.world.millis());
+        });
+        sleep(Duration::from_millis(300)).await;
+        scene.show(2);
+        sleep(Duration::from_millis(1_400)).await;
+        scene.run.around.cluster.cut(w1.name(), true, true);
+        scene.until_stored(2).await;
+        scene.end(vec![w1]).await
+    })
+}
+
+#[test]
+fn what_was_on_its_way_to_storage_is_seen() {
+    exact(&on_its_way(None));
+    assert!(!on_its_way(Some(Mistake::ReadBackAtOnce)).findings.doubled.is_empty());
 }
 
 #[test]
