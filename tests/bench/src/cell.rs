@@ -68,13 +68,14 @@ impl Cell {
         let both = [Retrieval::FanOut, Retrieval::Polling];
         let mut cells: Vec<Self> = both.iter().map(|retrieval| Self::Load(*retrieval, 4)).collect();
         cells.push(Self::Flow(Sink::Scripted, Retrieval::FanOut, SHARDS));
+        // Before a real broker has work: what it does behind its receipts, on the same cores, would be in the longest waits.
+        cells.extend(Rate::ALL.map(Self::Latency));
         for sink in [Sink::Null, Sink::Broker] {
             for retrieval in both {
                 cells.extend([1, 4, 16].map(|shards| Self::Flow(sink, retrieval, shards)));
             }
         }
         cells.extend(both.map(|retrieval| Self::Idle(retrieval, 4)));
-        cells.extend(Rate::ALL.map(Self::Latency));
         // The clients of a row take turns: what is compared is measured within the same minute.
         for target in [Target::Scripted, Target::Broker] {
             for layout in Layout::ALL {
