@@ -27,10 +27,10 @@ use tokio_util::sync::CancellationToken;
 /// Batches that may wait for the actor; the real bounds are those in records and bytes.
 const WAITING_BATCHES: usize = 256;
 /// Records on their way when `producerConfig` does not say.
-/// Of the bytes on their way, the part that is written and not answered: 16 MiB of 64 are a tenth of a second of the fastest broker that
-/// `make bench` has met, and with more the peaks of its cells `broker/..` rise while their records/s do not.
-const UNANSWERED_PART: usize = 4;
 const DEFAULT_PENDING_RECORDS: usize = 50_000;
+/// Of the bytes on their way, the part that is written and not answered: 16 MiB of 64 are a tenth of a second of the fastest broker that
+/// `make bench` has met.
+const UNANSWERED_PART: usize = 4;
 /// For TCP and TLS, below the machine's own deadline for the whole handshake.
 const DIAL_DEADLINE: Duration = Duration::from_secs(8);
 

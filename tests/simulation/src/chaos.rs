@@ -2,7 +2,7 @@
 
 use crate::broker::Storage;
 use crate::network::Weather;
-use crate::run::{MayStop, Run, Setting, Verdict, run};
+use crate::run::{Run, Setting, Verdict, run};
 use crate::shard::{ScriptedShard, ShardShape};
 use crate::table::TableTrouble;
 use crate::worker::Worker;
@@ -132,15 +132,8 @@ async fn play(world: &World, guarantee: Guarantee) -> Verdict {
     play.endure(blows, length).await;
     let verdict = play.recover().await;
     // A record that is too large stands in the way until the limit is raised; who may not read cannot know whether a name that the
-    // broker does not know was ever used; and a number that is forgotten right behind its receipt looks as if none was kept.
-    let may_stop = if limits != Limits::None || !reads {
-        MayStop::Said
-    } else if recovers_twice {
-        MayStop::NumberNotShown
-    } else {
-        MayStop::Never
-    };
-    Verdict { may_stop, ..verdict }
+    // broker does not know was ever used.
+    Verdict { may_stop: limits != Limits::None || !reads, ..verdict }
 }
 
 impl Play {

@@ -7,11 +7,16 @@
 
 use super::entry::{Charge, Entry, Pack};
 use super::producer::State;
-use super::{Duty, Event, Machine, Now, ProducerId};
+use super::{ConnectionId, Duty, Event, Machine, Now, ProducerId};
 use crate::topic::TopicName;
 use bytestring::ByteString;
 use connector_sdk::{Error, ErrorKind, Lineage, MessageId, Mistake, Record, planted};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A topic that is opened may have been loaded just now, and one with policies of its own recovers its numbers twice then: after this
+/// time it forgets none any more for that.
+const RECOVERED: Duration = Duration::from_secs(2);
 
 /// Who a producer is.
 #[derive(Debug, Clone)]
@@ -56,13 +61,23 @@ pub(super) struct Named {
     pub(super) last: i64,
     /// Open, and the owner has not looked at it yet: nothing is written.
     pub(super) gated: bool,
-    /// The first entry of its partition, receipted: the broker must know its number when the producer is opened again.
-    proving: Option<(Entry, Option<MessageId>)>,
+    /// When it was opened last.
+    opened: Option<Instant>,
+    /// Receipted, and not acknowledged before the next opening.
+    proof: Option<Proof>,
+}
+
+/// The first entry of a topic: the broker must know its number when the producer is opened again.
+struct Proof {
+    entry: Entry,
+    message: MessageId,
+    /// The one that the receipt came on.
+    connection: Option<ConnectionId>,
 }
 
 impl Named {
     pub(super) fn new(account: Option<Account>) -> Self {
-        Self { account, last: -1, gated: true, proving: None }
+        Self { account, last: -1, gated: true, opened: None, proof: None }
     }
 
     /// Whether an entry with these numbers may hold some the broker has already.
@@ -82,11 +97,11 @@ impl Machine {
     }
 
     /// A named producer is open, at first or again.
-    pub(super) fn named_opened(&mut self, id: ProducerId, last: i64) {
+    pub(super) fn named_opened(&mut self, now: Now, id: ProducerId, last: i64) {
         let producer = self.producer_mut(id);
         let unknown = producer.pending.iter().any(|entry| entry.writes > 0);
         let Some(named) = &mut producer.named else { return };
-        (named.last, named.gated) = (last, true);
+        (named.last, named.gated, named.opened) = (last, true, Some(now.at));
         if last >= 0 {
             let topic = producer.topic.clone();
             self.proven.insert(topic);
@@ -99,17 +114,17 @@ impl Machine {
 
     /// The broker's word on the number of the entry that was receipted first: whether it keeps numbers at all.
     fn settle_proof(&mut self, id: ProducerId) {
-        let Some(named) = &mut self.producer_mut(id).named else { return };
+        let producer = self.producer_mut(id);
+        let Some(named) = &mut producer.named else { return };
         let last = named.last;
-        let Some((entry, message)) = named.proving.take() else { return };
-        if last >= entry.highest {
-            return self.entry_stored(id, entry, message);
+        let Some(Proof { entry, message, connection }) = named.proof.take() else { return };
+        // While there was no connection, for however long, a broker that keeps numbers may have forgotten the name: the next one proves.
+        if last >= entry.highest || producer.state.connection() != connection {
+            return self.entry_stored(id, entry, Some(message));
         }
-        let producer = self.producer(id);
         let (name, topic) = (producer.name.as_deref().unwrap_or_default(), &producer.topic);
         let text = format!(
-            "the broker stored {} on `{topic}` and keeps no number of producer `{name}`: deduplication is off, or the topic was loaded a moment \
-             before and that forgot it; a replay might double records",
+            "the broker stored {} on `{topic}` and keeps no number of producer `{name}`: deduplication is off, and a replay would double records",
             entry.called()
         );
         let error = Error::new(ErrorKind::Configuration, text).with_hint(switch_on(topic));
@@ -138,6 +153,12 @@ impl Machine {
         producer.named.as_ref().is_some_and(|named| named.last < 0 && named.account.is_some()) && !self.proven.contains(&producer.topic)
     }
 
+    /// Until when nothing is sent that is to show whether the broker keeps numbers.
+    pub(super) fn proves_from(&self, id: ProducerId) -> Option<Instant> {
+        let opened = self.producer(id).named.as_ref().and_then(|named| named.opened);
+        opened.filter(|_| self.is_to_prove(id)).map(|opened| opened + RECOVERED)
+    }
+
     /// Numbers up to this are about to be put on a wire.
     pub(super) fn tell_writing(&self, id: ProducerId, highest: i64) {
         let account = self.producer(id).named.as_ref().and_then(|named| named.account.as_ref());
@@ -156,12 +177,15 @@ impl Machine {
             // Not stored now because it was before, as the last number says.
             (None, true) => self.entry_stored(id, entry, None),
             (None, false) if planted(Mistake::DuplicateTrusted) => self.entry_stored(id, entry, None),
-            (Some(_), false) if self.is_to_prove(id) => {
-                if let Some(named) = &mut self.producer_mut(id).named {
-                    named.proving = Some((entry, message));
+            (Some(message), false) if self.is_to_prove(id) => {
+                let producer = self.producer_mut(id);
+                let connection = producer.state.connection();
+                if let Some(named) = &mut producer.named {
+                    let before = named.proof.replace(Proof { entry, message, connection });
+                    debug_assert!(before.is_none(), "one proof at a time is on the wire");
                 }
                 // A receipt that crossed the close of its producer: the opening that follows shows it.
-                if let State::Ready(connection) = self.producer(id).state {
+                if let State::Ready(connection) = producer.state {
                     self.close_then(now, connection, id, super::producer::After::Here);
                 }
             }
@@ -275,8 +299,8 @@ impl Machine {
 
     /// What a named producer that ends for good still has to say for an entry whose proof did not come.
     pub(super) fn drop_proof(&mut self, id: ProducerId) {
-        let proving = self.producer_mut(id).named.as_mut().and_then(|named| named.proving.take());
-        if let Some((entry, _)) = proving {
+        let proof = self.producer_mut(id).named.as_mut().and_then(|named| named.proof.take());
+        if let Some(Proof { entry, .. }) = proof {
             // Stored, but perhaps not remembered: whoever comes next reads it again and asks.
             let (count, charge) = (entry.len(), entry.charge());
             entry.duties.give_back();
@@ -332,8 +356,5 @@ fn as_id(number: u64) -> i64 {
 /// The command that switches deduplication on where the topic is.
 fn switch_on(topic: &TopicName) -> String {
     let namespace = topic.namespace();
-    format!(
-        "run `pulsar-admin namespaces set-deduplication {namespace} --enable`, then start again (where it is on, only start again): what is \
-         stored is not published twice"
-    )
+    format!("run `pulsar-admin namespaces set-deduplication {namespace} --enable`, then start again: what is stored is not published twice")
 }

@@ -184,6 +184,11 @@ impl Broker {
         self.unload(false);
     }
 
+    /// No number is known any more.
+    pub(super) fn forget(&mut self) {
+        (self.pushed, self.persisted) = Default::default();
+    }
+
     /// All producers are let go.
     pub(super) fn unload(&mut self, assigned: bool) {
         self.drain();

@@ -293,6 +293,77 @@ fn the_records_of_a_refused_batch_go_before_what_was_written_behind_it_on_an_ear
     assert_eq!(world.owners[&producer].spent, BTreeSet::from([2]));
 }
 
+/// A topic with policies of its own, loaded just now, recovers its numbers a second time, and forgets what came since the first.
+#[test]
+fn what_is_to_show_that_numbers_are_kept_goes_behind_a_second_recovery() {
+    let mut world = World::new(1);
+    let producer = world.open("one");
+    world.append(producer, 1);
+    exchange(&mut world);
+    assert!(world.machine.is_open(producer));
+    world.sleep(Duration::from_millis(1_900));
+    exchange(&mut world);
+    world.broker.forget();
+    assert_eq!(world.facts.entries.get(), 0);
+    world.quiesce();
+    hold(&world);
+}
+
+/// The name was away, and may have been for hours.
+#[test]
+fn a_name_forgotten_while_there_was_no_connection_is_no_sign_that_deduplication_is_off() {
+    let mut world = World::new(1);
+    let producer = world.open("one");
+    for _ in 0..3 {
+        world.append(producer, 1);
+    }
+    receipt_alone(&mut world);
+    world.lose(0, true);
+    world.broker.forget();
+    world.quiesce();
+    hold(&world);
+    assert_eq!(world.broker.stored["one"], [1, 2, 3]);
+}
+
+#[test]
+fn a_number_that_is_not_kept_fails_the_one_record_that_shows_it() {
+    let mut world = World::new(1);
+    let producer = world.open("one");
+    for _ in 0..3 {
+        world.append(producer, 1);
+    }
+    receipt_alone(&mut world);
+    world.broker.forget();
+    exchange(&mut world);
+    let failed = world.ends.failed.lock().unwrap();
+    assert!(failed[&1].contains("deduplication is off"), "{failed:?}");
+    assert_eq!(world.broker.stored["one"], [1]);
+}
+
+/// Everything that happens without time.
+fn exchange(world: &mut World) {
+    loop {
+        world.actions();
+        world.connect_one();
+        world.write_one();
+        let answered = world.answer_one().is_some();
+        world.actions();
+        if !answered && world.wire.is_empty() && world.connecting.is_empty() {
+            return;
+        }
+    }
+}
+
+/// One record is stored and receipted, and its producer not yet closed.
+fn receipt_alone(world: &mut World) {
+    exchange(world);
+    world.sleep(Duration::from_secs(2));
+    exchange(world);
+    world.broker.persist();
+    drop(world.answer_one());
+    assert_eq!(world.broker.stored["one"], [1]);
+}
+
 /// All numbers are at or below it: nothing is counted from there.
 #[test]
 fn a_named_producer_whose_last_number_is_the_highest_there_is_is_admitted() {

@@ -368,7 +368,7 @@ impl Machine {
         }
         self.event(Event::Opened { producer: id });
         if self.producer(id).named.is_some() {
-            return self.named_opened(id, last);
+            return self.named_opened(now, id, last);
         }
         self.drop_lost(id);
         self.send(now, id);

@@ -29,7 +29,7 @@ impl Machine {
     }
 
     fn next(&mut self, now: Now, id: ProducerId) -> Next {
-        let at_bound = self.is_at_bound(id);
+        let (at_bound, proves_from) = (self.is_at_bound(id), self.proves_from(id));
         let producer = &mut self.producers[super::index(id)];
         let State::Ready(connection) = producer.state else {
             // The open pack is not cut by time while nothing can be sent: it fills.
@@ -39,6 +39,17 @@ impl Machine {
         // The verdict on a refused record may stop all that lies behind it; a named producer waits for its owner's look.
         if producer.judging > 0 || producer.named.as_ref().is_some_and(|named| named.gated) {
             return Next::Wait;
+        }
+        if let Some(from) = proves_from {
+            // What is to show whether the broker keeps numbers is the only thing on the wire.
+            if producer.on_wire > 0 {
+                return Next::Wait;
+            }
+            if now.at < from {
+                producer.due = Some(from);
+                self.wake_at(from);
+                return Next::Wait;
+            }
         }
         // Behind an entry that goes alone nothing is written until it is answered; what is collected goes on filling.
         let largest = producer.largest;

@@ -451,8 +451,8 @@ fn steal_then_growth() {
 
 pub(crate) fn late_renewal(mistake: Option<Mistake>) -> Verdict {
     run(1, true, mistake, |world| async move {
-        // Record 3 goes to another partition by the new count, to one that is in use already.
-        let records = small(&[&[(2, 0)], &[(2, 1)], &[(2, 1), (3, 0)]]);
+        // Record 3 goes to another partition by the new count, to one that is in use already; with 4 to come, its receipt ends no shard.
+        let records = small(&[&[(2, 0)], &[(2, 1)], &[(2, 1), (3, 0)], &[]]);
         let mut scene = Scene::new(&world, setting(2, NEVER), &records, 2).await;
         let mut w1 = scene.run.worker(0);
         scene.until_stored(2).await;
@@ -575,7 +575,7 @@ fn sentinel_row_is_a_position() {
         for instance in 0..3 {
             let mut worker = scene.run.worker(instance);
             scene.until_held(&worker).await;
-            sleep(Duration::from_secs(1)).await;
+            sleep(Duration::from_secs(3)).await;
             worker.crash();
         }
         let names = scene.run.around.cluster.broker(|broker| broker.known_names());
