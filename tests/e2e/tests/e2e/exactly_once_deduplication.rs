@@ -163,6 +163,8 @@ async fn exactly_once_when_the_topic_is_deleted_after_a_crash() {
     let feed = stream.feed(1_000, 50);
     let source = setup.start().await;
     source.shows("pulsar_source_written_total", 2_000.0, PATIENCE).await;
+    // What a checkpoint covers, the topic made anew does not know.
+    until_true("a checkpoint", PATIENCE, async || setup.leases().await["leases"][0]["ordinal"].as_u64() > Some(0)).await;
     source.kill_nine().await;
     feed.stop().await;
     topic.delete().await;
