@@ -46,7 +46,9 @@ impl SequenceNumber {
     /// Takes decimal digits; `None` for anything else.
     pub fn parse(text: impl Into<ByteString>) -> Option<Self> {
         let text = text.into();
-        (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then_some(Self(text))
+        // All of them, whatever is found: so they are looked at many at a time.
+        let decimal = text.bytes().fold(true, |decimal, byte| decimal & byte.is_ascii_digit());
+        (decimal && !text.is_empty()).then_some(Self(text))
     }
 
     /// The digits.

@@ -73,7 +73,6 @@ pub struct Message {
 impl Message {
     /// What it occupies in the byte budget.
     pub(crate) fn cost(&self) -> usize {
-        let properties: usize = self.properties.iter().map(|(name, value)| name.len() + value.len() + 32).sum();
-        crate::machine::MESSAGE_COST + self.payload.len() + self.key.as_ref().map_or(0, Bytes::len) + properties
+        crate::machine::MESSAGE_COST + self.payload.len() + self.key.as_ref().map_or(0, Bytes::len) + self.properties.size()
     }
 }

@@ -118,13 +118,8 @@ fn of_record(error: Error) -> Error {
 /// The message for the dead letter topic: the record with where it came from and why it is there; of one that is too large, its
 /// first bytes, size and SHA-256.
 fn dead_letter(topic: &str, partition: &str, record: Record, error: &Error, too_large: bool) -> Record {
-    let carried: usize = record.properties.iter().map(|(name, value)| name.len() + value.len()).sum();
-    let mut properties = Properties::with_capacity(record.properties.len() + 8);
-    if !too_large || carried <= CARRIED_PROPERTIES {
-        for (name, value) in record.properties.iter() {
-            properties.push(name.clone(), value.clone());
-        }
-    }
+    let carries = !too_large || record.properties.size() <= CARRIED_PROPERTIES;
+    let mut properties = if carries { record.properties } else { Properties::default() };
     properties.push("REAL_TOPIC", topic);
     properties.push("deadLetter.partition", partition);
     properties.push("deadLetter.record", record.label.to_string());

@@ -10,35 +10,99 @@ use std::sync::Arc;
 /// The name of a source's partition (a Kinesis shard id, a Kafka topic-partition).
 pub type PartitionId = ByteString;
 
-/// A record's properties in order: names are mostly static, values share the bytes they came in.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Properties(Vec<(ByteString, ByteString)>);
+/// A record's properties in order, side by side in one text: made once and read once, without counts that threads share.
+///
+/// Before each name and value stand the lengths of both, six bits a character, so that the whole stays text.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Properties(String);
 
 impl Properties {
-    /// No properties, with room for `count`.
-    pub fn with_capacity(count: usize) -> Self {
-        Self(Vec::with_capacity(count))
+    /// No properties, with room for names and values of this many bytes together.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(String::with_capacity(bytes))
     }
 
     /// Adds one at the end.
-    pub fn push(&mut self, name: impl Into<ByteString>, value: impl Into<ByteString>) {
-        self.0.push((name.into(), value.into()));
+    pub fn push(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) {
+        let (name, value) = (name.as_ref(), value.as_ref());
+        push_length(&mut self.0, name.len());
+        push_length(&mut self.0, value.len());
+        self.0.push_str(name);
+        self.0.push_str(value);
     }
 
-    /// The properties in the order they were added.
-    pub fn iter(&self) -> impl Iterator<Item = (&ByteString, &ByteString)> {
-        self.0.iter().map(|(name, value)| (name, value))
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
+    /// Names and values in the order they were added.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut rest = self.0.as_str();
+        std::iter::from_fn(move || {
+            let (name_len, value_len) = (take_length(&mut rest)?, take_length(&mut rest)?);
+            let (name, behind) = rest.split_at_checked(name_len)?;
+            let (value, behind) = behind.split_at_checked(value_len)?;
+            rest = behind;
+            Some((name, value))
+        })
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Bytes of all names and values, and of their lengths.
+    pub fn size(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl<N: AsRef<str>, V: AsRef<str>> Extend<(N, V)> for Properties {
+    fn extend<I: IntoIterator<Item = (N, V)>>(&mut self, pairs: I) {
+        for (name, value) in pairs {
+            self.push(name, value);
+        }
+    }
+}
+
+impl<N: AsRef<str>, V: AsRef<str>> FromIterator<(N, V)> for Properties {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
+        let mut properties = Self::default();
+        properties.extend(pairs);
+        properties
+    }
+}
+
+impl std::fmt::Debug for Properties {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+/// Bits of a length in one character.
+const LENGTH_BITS: u32 = 6;
+/// More of the length follows.
+const MORE: u8 = 1 << LENGTH_BITS;
+
+fn push_length(text: &mut String, mut length: usize) {
+    loop {
+        let low = (length % usize::from(MORE)) as u8;
+        length >>= LENGTH_BITS;
+        if length == 0 {
+            return text.push(char::from(low));
+        }
+        text.push(char::from(low | MORE));
+    }
+}
+
+fn take_length(text: &mut &str) -> Option<usize> {
+    let (mut length, mut shift) = (0, 0);
+    for (at, byte) in text.bytes().enumerate() {
+        length |= usize::from(byte & (MORE - 1)) << shift;
+        shift += LENGTH_BITS;
+        if byte & MORE == 0 {
+            *text = &text[at + 1..];
+            return Some(length);
+        }
+    }
+    None
 }
 
 /// One record on its way to Pulsar.
@@ -82,8 +146,7 @@ impl Record {
     /// What the record costs of the byte budget.
     pub fn cost(&self) -> usize {
         let key = self.key.as_ref().map_or(0, |key| key.len());
-        let properties: usize = self.properties.iter().map(|(_, value)| value.len()).sum();
-        Self::OVERHEAD + self.value.len() + key + properties
+        Self::OVERHEAD + self.value.len() + key + self.properties.size()
     }
 }
 
@@ -108,3 +171,7 @@ impl Batch {
         Self { partition, records, handle, lineage: None }
     }
 }
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

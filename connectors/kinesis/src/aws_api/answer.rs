@@ -192,12 +192,13 @@ impl Gathered {
         self.records.reserve(count.and_then(|count| usize::try_from(count).ok()).unwrap_or_default().min(most));
     }
 
-    /// Adds the next record.
+    /// Adds the next record. The payload is copied last, and straight into its place: what is written beside it and read again at once
+    /// would wait until the copy is in memory.
     pub(super) fn add(
         &mut self,
         sequence: &str,
         partition_key: Option<&str>,
-        data: Bytes,
+        data: Cow<'_, [u8]>,
         arrived_at: Option<u64>,
         encryption: Encryption,
     ) -> Result<(), Wrong> {
@@ -210,7 +211,7 @@ impl Gathered {
         self.texts.push_str(sequence);
         self.texts.push_str(partition_key.unwrap_or_default());
         let (sequence_len, key_len) = (sequence.len(), partition_key.map(str::len));
-        self.youngest.push(Young { sequence_len, key_len, data, arrived_at, encryption });
+        self.youngest.push(Young { sequence_len, key_len, data: data.into_owned().into(), arrived_at, encryption });
         Ok(())
     }
 

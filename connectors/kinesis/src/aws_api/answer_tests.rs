@@ -92,7 +92,7 @@ fn texts_of_any_length_stay_with_their_records() {
     };
     let data = |at: usize| Bytes::from(at.to_string());
     for at in 0..500 {
-        gathered.add(&format!("{at:056}"), key(at).as_deref(), data(at), Some(at as u64), Encryption::None).unwrap();
+        gathered.add(&format!("{at:056}"), key(at).as_deref(), data(at).to_vec().into(), Some(at as u64), Encryption::None).unwrap();
     }
     let records = gathered.into_records().unwrap();
     assert_eq!(records.len(), 500);

@@ -5,9 +5,27 @@
 
 use super::answer::{Body, Gathered, Wrong, range, whole};
 use crate::port::{ChildShard, Encryption};
-use minicbor::data::Type;
 use minicbor::decode::{Decoder, Error};
 use std::borrow::Cow;
+
+/// The first byte of an item, which tells its kind (RFC 8949, appendix B).
+mod head {
+    pub(super) const BYTES_IN_PIECES: u8 = 0x5f;
+    pub(super) const TEXT_IN_PIECES: u8 = 0x7f;
+    pub(super) const TAG: std::ops::RangeInclusive<u8> = 0xc0..=0xdb;
+    pub(super) const NOTHING: std::ops::RangeInclusive<u8> = 0xf6..=0xf7;
+    pub(super) const FRACTION: std::ops::RangeInclusive<u8> = 0xf9..=0xfb;
+    pub(super) const BREAK: u8 = 0xff;
+}
+
+/// The members of a record, as they are written.
+const MEMBERS: [(&[u8], &str); 5] = [
+    (b"\x6eSequenceNumber", "SequenceNumber"),
+    (b"\x78\x1bApproximateArrivalTimestamp", "ApproximateArrivalTimestamp"),
+    (b"\x64Data", "Data"),
+    (b"\x6cPartitionKey", "PartitionKey"),
+    (b"\x6eEncryptionType", "EncryptionType"),
+];
 
 /// What the service says of a call that it refuses.
 #[derive(Default)]
@@ -167,7 +185,7 @@ fn record(from: &mut Decoder<'_>, gathered: &mut Gathered) -> Result<(), Wrong> 
     let sequence = sequence.ok_or_else(missing("a record without a sequence number"))?;
     let data = data.ok_or_else(missing("a record without a payload"))?;
     let encryption = if encryption.as_deref() == Some("KMS") { Encryption::Kms } else { Encryption::None };
-    gathered.add(&sequence, key.as_deref(), data.into_owned().into(), arrived_at.flatten(), encryption)
+    gathered.add(&sequence, key.as_deref(), data, arrived_at.flatten(), encryption)
 }
 
 fn child(from: &mut Decoder<'_>) -> Result<ChildShard, Wrong> {
@@ -196,10 +214,29 @@ fn hash_keys(from: &mut Decoder<'_>) -> Result<crate::ids::HashRange, Wrong> {
 fn members<'b>(from: &mut Decoder<'b>, mut read: impl FnMut(&mut Decoder<'b>, &str) -> Result<(), Wrong>) -> Result<(), Wrong> {
     let mut left = from.map()?;
     while more(from, &mut left)? {
-        let name = text(from)?;
-        read(from, &name)?;
+        match MEMBERS.iter().find(|(written, _)| rest(from).starts_with(written)) {
+            // Told by its bytes: it need not be proved to be text.
+            Some((written, name)) => {
+                from.set_position(from.position() + written.len());
+                read(from, name)?;
+            }
+            None => {
+                let name = text(from)?;
+                read(from, &name)?;
+            }
+        }
     }
     Ok(())
+}
+
+/// What has not been read.
+fn rest<'b>(from: &Decoder<'b>) -> &'b [u8] {
+    from.input().get(from.position()..).unwrap_or_default()
+}
+
+/// The first byte of what comes next.
+fn head(from: &Decoder<'_>) -> Option<u8> {
+    rest(from).first().copied()
 }
 
 fn list<'b, T>(from: &mut Decoder<'b>, mut read: impl FnMut(&mut Decoder<'b>) -> Result<T, Wrong>) -> Result<Vec<T>, Wrong> {
@@ -219,7 +256,7 @@ fn more(from: &mut Decoder<'_>, left: &mut Option<u64>) -> Result<bool, Error> {
             *left -= 1;
             Ok(true)
         }
-        None if from.datatype()? == Type::Break => from.skip().map(|()| false),
+        None if head(from) == Some(head::BREAK) => from.skip().map(|()| false),
         None => Ok(true),
     }
 }
@@ -233,16 +270,16 @@ fn once<T>(place: &mut Option<T>, value: Option<T>) -> Result<(), Wrong> {
 }
 
 fn optional<'b, T>(from: &mut Decoder<'b>, read: impl FnOnce(&mut Decoder<'b>) -> Result<T, Wrong>) -> Result<Option<T>, Wrong> {
-    match from.datatype()? {
-        Type::Null | Type::Undefined => Ok(from.skip().map(|()| None)?),
+    match head(from) {
+        Some(head) if head::NOTHING.contains(&head) => Ok(from.skip().map(|()| None)?),
         _ => read(from).map(Some),
     }
 }
 
 /// A text; copied only where it came in pieces.
 fn text<'b>(from: &mut Decoder<'b>) -> Result<Cow<'b, str>, Wrong> {
-    match from.datatype()? {
-        Type::StringIndef => Ok(Cow::Owned(from.str_iter()?.collect::<Result<String, Error>>()?)),
+    match head(from) {
+        Some(head::TEXT_IN_PIECES) => Ok(Cow::Owned(from.str_iter()?.collect::<Result<String, Error>>()?)),
         _ => Ok(Cow::Borrowed(from.str()?)),
     }
 }
@@ -252,19 +289,19 @@ fn owned(from: &mut Decoder<'_>) -> Result<String, Wrong> {
 }
 
 fn payload<'b>(from: &mut Decoder<'b>) -> Result<Cow<'b, [u8]>, Wrong> {
-    match from.datatype()? {
-        Type::BytesIndef => Ok(Cow::Owned(from.bytes_iter()?.collect::<Result<Vec<&[u8]>, Error>>()?.concat())),
+    match head(from) {
+        Some(head::BYTES_IN_PIECES) => Ok(Cow::Owned(from.bytes_iter()?.collect::<Result<Vec<&[u8]>, Error>>()?.concat())),
         _ => Ok(Cow::Borrowed(from.bytes()?)),
     }
 }
 
 /// Milliseconds since the epoch; none where they cannot be.
 fn instant(from: &mut Decoder<'_>) -> Result<Option<u64>, Wrong> {
-    if from.datatype()? == Type::Tag {
+    if head(from).is_some_and(|head| head::TAG.contains(&head)) {
         from.tag()?;
     }
-    Ok(match from.datatype()? {
-        Type::F16 | Type::F32 | Type::F64 => whole(from.f64()?),
+    Ok(match head(from) {
+        Some(head) if head::FRACTION.contains(&head) => whole(from.f64()?),
         _ => u64::try_from(from.i64()?).ok(),
     })
 }

@@ -66,7 +66,7 @@ fn records(records: Vec<WireRecord<'_>>) -> Result<Vec<RawRecord>, Wrong> {
         let data = base64_simd::STANDARD.decode_to_vec(record.data.as_bytes()).map_err(|_| Wrong::from("a payload that is not base64"))?;
         let arrived_at = record.approximate_arrival_timestamp.and_then(|seconds| whole(seconds * 1000.0));
         let encryption = if record.encryption_type.as_deref() == Some("KMS") { Encryption::Kms } else { Encryption::None };
-        gathered.add(&record.sequence_number, record.partition_key.as_deref(), data.into(), arrived_at, encryption)?;
+        gathered.add(&record.sequence_number, record.partition_key.as_deref(), Cow::Owned(data), arrived_at, encryption)?;
     }
     gathered.into_records()
 }

@@ -15,6 +15,9 @@ use connector_sdk::{Label, Properties, Record};
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 
+/// Bytes of a property's value and lengths, of all kinds in the mean.
+const PROPERTY: usize = 26;
+
 /// Where a record stands in its shard: what the tracker tracks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
@@ -64,7 +67,7 @@ pub(super) struct Decoder {
     covered: Option<Position>,
     ordinal: u64,
     /// The last arrival and its text: neighbours share it.
-    arrival: (Option<u64>, ByteString),
+    arrival: (Option<u64>, String),
     /// An aggregate that is half taken apart.
     current: Option<Current>,
 }
@@ -79,7 +82,7 @@ impl Decoder {
     /// For a shard whose checkpoint covers everything through `covered`; `ordinal` is the number of the Kinesis record before the
     /// next one.
     pub(super) fn new(shard: ShardId, range: Option<HashRange>, form: MessageForm, covered: Option<Position>, ordinal: u64) -> Self {
-        Self { shard, range, form, covered, ordinal, arrival: (None, ByteString::new()), current: None }
+        Self { shard, range, form, covered, ordinal, arrival: (None, String::new()), current: None }
     }
 
     /// Decodes from the front of `raws` until `decoded` has `limit`; an aggregate may be left half taken apart.
@@ -139,28 +142,34 @@ impl Decoder {
     }
 
     fn message(&mut self, raw: &RawRecord, partition_key: Option<ByteString>, data: Bytes, sub: u64, millis_behind: u64) -> Record {
-        let mut properties = Properties::with_capacity(self.form.properties.len());
+        let names: usize = self.form.properties.iter().map(|property| property.name().len()).sum();
+        let mut properties = Properties::with_capacity(names + self.form.properties.len() * PROPERTY);
         for index in 0..self.form.properties.len() {
             let property = self.form.properties[index];
-            let value: ByteString = match property {
-                RecordProperty::ArrivalTimestamp => match raw.arrived_at {
-                    Some(arrived_at) => self.arrival_text(arrived_at),
-                    None => continue,
-                },
-                RecordProperty::EncryptionType => ByteString::from_static(match raw.encryption {
-                    Encryption::None => "NONE",
-                    Encryption::Kms => "KMS",
-                }),
-                RecordProperty::PartitionKey => match &partition_key {
-                    Some(partition_key) => partition_key.clone(),
-                    None => continue,
-                },
-                RecordProperty::SequenceNumber => raw.sequence.text().clone(),
-                RecordProperty::SubSequenceNumber => sub.to_string().into(),
-                RecordProperty::ShardId => self.shard.text().clone(),
-                RecordProperty::MillisBehindLatest => millis_behind.to_string().into(),
-            };
-            properties.push(ByteString::from_static(property.name()), value);
+            let name = property.name();
+            match property {
+                RecordProperty::ArrivalTimestamp => {
+                    if let Some(arrived_at) = raw.arrived_at {
+                        properties.push(name, self.arrival_text(arrived_at));
+                    }
+                }
+                RecordProperty::EncryptionType => properties.push(
+                    name,
+                    match raw.encryption {
+                        Encryption::None => "NONE",
+                        Encryption::Kms => "KMS",
+                    },
+                ),
+                RecordProperty::PartitionKey => {
+                    if let Some(partition_key) = &partition_key {
+                        properties.push(name, partition_key);
+                    }
+                }
+                RecordProperty::SequenceNumber => properties.push(name, raw.sequence.as_str()),
+                RecordProperty::SubSequenceNumber => properties.push(name, sub.to_string()),
+                RecordProperty::ShardId => properties.push(name, self.shard.as_str()),
+                RecordProperty::MillisBehindLatest => properties.push(name, millis_behind.to_string()),
+            }
         }
         Record {
             value: data,
@@ -175,11 +184,11 @@ impl Decoder {
         }
     }
 
-    fn arrival_text(&mut self, arrived_at: u64) -> ByteString {
+    fn arrival_text(&mut self, arrived_at: u64) -> &str {
         if self.arrival.0 != Some(arrived_at) {
-            self.arrival = (Some(arrived_at), super::expiry::instant(arrived_at).into());
+            self.arrival = (Some(arrived_at), super::expiry::instant(arrived_at));
         }
-        self.arrival.1.clone()
+        &self.arrival.1
     }
 
     /// The first record of an answer, for those who look whether something expired.

@@ -8,7 +8,7 @@ use crate::routing::{HashingScheme, Router};
 use crate::topic::TopicName;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use connector_sdk::{AckHandle, AckSink, ByteString, Outcome, Properties, Record};
+use connector_sdk::{AckHandle, AckSink, ByteString, Outcome, Record};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -124,15 +124,8 @@ fn letter(message: Message, partition: Option<u32>, subscription: &str) -> Recor
         // Misspelt so in the Java client, whose users read it.
         ("ORIGIN_MESSAGE_IDY_TIME", origin),
     ];
-    let mut properties = Properties::with_capacity(message.properties.len() + own.len());
-    for (name, value) in message.properties.iter() {
-        properties.push(name.clone(), value.clone());
-    }
-    for (name, value) in own {
-        if !message.properties.iter().any(|(there, _)| there == name) {
-            properties.push(name, value);
-        }
-    }
+    let mut properties = message.properties.clone();
+    properties.extend(own.into_iter().filter(|(name, _)| !message.properties.iter().any(|(there, _)| there == *name)));
     let key = message.key.map(|key| match ByteString::try_from(key.clone()) {
         Ok(text) if !message.binary_key => text,
         _ => STANDARD.encode(key).into(),

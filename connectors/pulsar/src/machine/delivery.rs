@@ -357,9 +357,5 @@ fn decoded(key: Bytes, binary: bool) -> Bytes {
 }
 
 fn properties(pairs: &[KeyValue]) -> Properties {
-    let mut properties = Properties::with_capacity(pairs.len());
-    for pair in pairs {
-        properties.push(pair.key.as_str(), pair.value.as_str());
-    }
-    properties
+    pairs.iter().map(|pair| (&pair.key, &pair.value)).collect()
 }

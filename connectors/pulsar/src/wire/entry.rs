@@ -294,7 +294,7 @@ fn put_batched(out: &mut Vec<u8>, record: &Record, sequence: i64) {
 fn put_properties(out: &mut Vec<u8>, field: u32, record: &Record) {
     for (name, value) in record.properties.iter() {
         put_tag(out, field, 2);
-        encode_varint((text_len(name.len()) + text_len(value.len())) as u64, out);
+        put_varint(out, (text_len(name.len()) + text_len(value.len())) as u64);
         put_text(out, 1, name.as_bytes());
         put_text(out, 2, value.as_bytes());
     }
@@ -306,18 +306,27 @@ fn text_len(size: usize) -> usize {
 }
 
 fn put_tag(out: &mut Vec<u8>, field: u32, wire_type: u32) {
-    encode_varint(u64::from(field << 3 | wire_type), out);
+    put_varint(out, u64::from(field << 3 | wire_type));
 }
 
 fn put_text(out: &mut Vec<u8>, field: u32, text: &[u8]) {
     put_tag(out, field, 2);
-    encode_varint(text.len() as u64, out);
+    put_varint(out, text.len() as u64);
     out.put_slice(text);
 }
 
 fn put_number(out: &mut Vec<u8>, field: u32, number: u64) {
     put_tag(out, field, 0);
-    encode_varint(number, out);
+    put_varint(out, number);
+}
+
+/// Most are tags and lengths of one byte.
+#[inline]
+fn put_varint(out: &mut Vec<u8>, number: u64) {
+    match u8::try_from(number) {
+        Ok(number @ ..0x80) => out.push(number),
+        _ => encode_varint(number, out),
+    }
 }
 
 /// Two's complement, as the protocol's unsigned fields carry signed ids.

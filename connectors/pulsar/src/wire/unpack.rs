@@ -160,10 +160,7 @@ fn next_batched(payload: &mut Bytes) -> Result<(SingleMessageMetadata, Bytes), F
 }
 
 fn record(value: Bytes, key: Option<Bytes>, event_time: Option<u64>, pairs: &[KeyValue]) -> Result<Record, FrameError> {
-    let mut properties = Properties::with_capacity(pairs.len());
-    for pair in pairs {
-        properties.push(pair.key.as_str(), pair.value.as_str());
-    }
+    let properties: Properties = pairs.iter().map(|pair| (&pair.key, &pair.value)).collect();
     let key = key.map(ByteString::try_from).transpose().map_err(|_| FrameError::Entry("a key is not text"))?;
     Ok(Record { value, key, event_time, properties, ..Record::default() })
 }

@@ -59,7 +59,7 @@ fn payload(number: usize, chunks: bool) -> Vec<u8> {
 fn check(label: &str, messages: &[Message], chunks: bool) {
     let mut orders: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
     for message in messages {
-        let properties: BTreeMap<&str, &str> = message.properties.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let properties: BTreeMap<&str, &str> = message.properties.iter().collect();
         let number: usize = properties["number"].parse().unwrap();
         assert_eq!(properties, BTreeMap::from([("number", &*number.to_string()), ("name", "\u{e9}")]), "{label}");
         let key = format!("key \u{e9} {}", number % 3);
