@@ -1,6 +1,7 @@
 //! What moves: a record, and the batch of one partition's records with the handle that decides their fate.
 //!
-//! A record is data only and cheap to clone; its bytes are slices of what was received. A batch never mixes partitions.
+//! A record is data only: payload and key are counted slices of what was received, properties a text of their own. A batch never mixes
+//! partitions.
 
 use crate::{AckHandle, Lineage};
 use bytes::Bytes;
@@ -52,6 +53,11 @@ impl Properties {
     pub fn size(&self) -> usize {
         self.0.len()
     }
+
+    /// What one with this name and value adds to the size.
+    pub fn size_of(name: &str, value: &str) -> usize {
+        name.len() + value.len() + length_size(name.len()) + length_size(value.len())
+    }
 }
 
 impl<N: AsRef<str>, V: AsRef<str>> Extend<(N, V)> for Properties {
@@ -80,6 +86,11 @@ impl std::fmt::Debug for Properties {
 const LENGTH_BITS: u32 = 6;
 /// More of the length follows.
 const MORE: u8 = 1 << LENGTH_BITS;
+
+/// Characters of a length.
+fn length_size(length: usize) -> usize {
+    (usize::BITS - length.leading_zeros()).div_ceil(LENGTH_BITS).max(1) as usize
+}
 
 fn push_length(text: &mut String, mut length: usize) {
     loop {
@@ -138,9 +149,9 @@ impl std::fmt::Display for Label {
 }
 
 impl Record {
-    /// Bytes a record is charged for beside its payload: its own structures while it is on its way (itself and its list of properties,
-    /// its place in the tracker, its charge and handle), the names and numbers that an encoded entry adds, and what the allocator keeps
-    /// around all of it, as the bench's peaks under a full budget have it.
+    /// Bytes a record is charged for beside its payload, key and properties: its own structures while it is on its way (itself, its place
+    /// in the tracker, its charge and handle), what an encoded entry adds, and what the allocator keeps around all of it, as the bench's
+    /// peaks under a full budget have it.
     pub const OVERHEAD: usize = 1_024;
 
     /// What the record costs of the byte budget.

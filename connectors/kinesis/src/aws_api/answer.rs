@@ -192,8 +192,8 @@ impl Gathered {
         self.records.reserve(count.and_then(|count| usize::try_from(count).ok()).unwrap_or_default().min(most));
     }
 
-    /// Adds the next record. The payload is copied last, and straight into its place: what is written beside it and read again at once
-    /// would wait until the copy is in memory.
+    /// Adds the next record. Its payload is copied last: what was written just before, and is read again at once, would else wait behind
+    /// the copy.
     pub(super) fn add(
         &mut self,
         sequence: &str,

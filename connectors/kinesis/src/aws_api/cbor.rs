@@ -9,7 +9,7 @@ use minicbor::decode::{Decoder, Error};
 use std::borrow::Cow;
 
 /// The first byte of an item, which tells its kind (RFC 8949, appendix B).
-mod head {
+mod kind {
     pub(super) const BYTES_IN_PIECES: u8 = 0x5f;
     pub(super) const TEXT_IN_PIECES: u8 = 0x7f;
     pub(super) const TAG: std::ops::RangeInclusive<u8> = 0xc0..=0xdb;
@@ -235,7 +235,7 @@ fn rest<'b>(from: &Decoder<'b>) -> &'b [u8] {
 }
 
 /// The first byte of what comes next.
-fn head(from: &Decoder<'_>) -> Option<u8> {
+fn first_byte(from: &Decoder<'_>) -> Option<u8> {
     rest(from).first().copied()
 }
 
@@ -256,7 +256,7 @@ fn more(from: &mut Decoder<'_>, left: &mut Option<u64>) -> Result<bool, Error> {
             *left -= 1;
             Ok(true)
         }
-        None if head(from) == Some(head::BREAK) => from.skip().map(|()| false),
+        None if first_byte(from) == Some(kind::BREAK) => from.skip().map(|()| false),
         None => Ok(true),
     }
 }
@@ -270,16 +270,16 @@ fn once<T>(place: &mut Option<T>, value: Option<T>) -> Result<(), Wrong> {
 }
 
 fn optional<'b, T>(from: &mut Decoder<'b>, read: impl FnOnce(&mut Decoder<'b>) -> Result<T, Wrong>) -> Result<Option<T>, Wrong> {
-    match head(from) {
-        Some(head) if head::NOTHING.contains(&head) => Ok(from.skip().map(|()| None)?),
+    match first_byte(from) {
+        Some(byte) if kind::NOTHING.contains(&byte) => Ok(from.skip().map(|()| None)?),
         _ => read(from).map(Some),
     }
 }
 
 /// A text; copied only where it came in pieces.
 fn text<'b>(from: &mut Decoder<'b>) -> Result<Cow<'b, str>, Wrong> {
-    match head(from) {
-        Some(head::TEXT_IN_PIECES) => Ok(Cow::Owned(from.str_iter()?.collect::<Result<String, Error>>()?)),
+    match first_byte(from) {
+        Some(kind::TEXT_IN_PIECES) => Ok(Cow::Owned(from.str_iter()?.collect::<Result<String, Error>>()?)),
         _ => Ok(Cow::Borrowed(from.str()?)),
     }
 }
@@ -289,19 +289,19 @@ fn owned(from: &mut Decoder<'_>) -> Result<String, Wrong> {
 }
 
 fn payload<'b>(from: &mut Decoder<'b>) -> Result<Cow<'b, [u8]>, Wrong> {
-    match head(from) {
-        Some(head::BYTES_IN_PIECES) => Ok(Cow::Owned(from.bytes_iter()?.collect::<Result<Vec<&[u8]>, Error>>()?.concat())),
+    match first_byte(from) {
+        Some(kind::BYTES_IN_PIECES) => Ok(Cow::Owned(from.bytes_iter()?.collect::<Result<Vec<&[u8]>, Error>>()?.concat())),
         _ => Ok(Cow::Borrowed(from.bytes()?)),
     }
 }
 
 /// Milliseconds since the epoch; none where they cannot be.
 fn instant(from: &mut Decoder<'_>) -> Result<Option<u64>, Wrong> {
-    if head(from).is_some_and(|head| head::TAG.contains(&head)) {
+    if first_byte(from).is_some_and(|byte| kind::TAG.contains(&byte)) {
         from.tag()?;
     }
-    Ok(match head(from) {
-        Some(head) if head::FRACTION.contains(&head) => whole(from.f64()?),
+    Ok(match first_byte(from) {
+        Some(byte) if kind::FRACTION.contains(&byte) => whole(from.f64()?),
         _ => u64::try_from(from.i64()?).ok(),
     })
 }

@@ -173,11 +173,12 @@ impl Cbor {
     fn optional<T>(&mut self, name: &str, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
         match value {
             Some(value) => {
-                self.0.str(name).unwrap();
+                self.text(name);
                 write(self, value);
             }
             None if self.1.nulls => {
-                self.0.str(name).unwrap().null().unwrap();
+                self.text(name);
+                self.0.null().unwrap();
             }
             None => {}
         }
@@ -192,15 +193,15 @@ fn cbor(said: &Said, next: &str, style: Style) -> Vec<u8> {
     let mut out = Cbor(Encoder::new(Vec::new()), style);
     let present = [true, said.next.is_some(), said.millis_behind.is_some(), !said.children.is_empty()];
     out.map(out.count(&present), |out| {
-        out.0.str("Records").unwrap();
+        out.text("Records");
         out.list(&said.records, |out, record| {
             out.map(2 + out.count(&[record.arrived_at.is_some(), record.key.is_some(), record.kms.is_some()]), |out| {
-                out.0.str("SequenceNumber").unwrap();
+                out.text("SequenceNumber");
                 out.text(&record.sequence);
                 out.optional("ApproximateArrivalTimestamp", record.arrived_at, |out, at| {
                     out.0.tag(Tag::new(1)).unwrap().u64(at).unwrap();
                 });
-                out.0.str("Data").unwrap();
+                out.text("Data");
                 out.bytes(&record.data);
                 out.optional("PartitionKey", record.key.as_deref(), |out, key| out.text(key));
                 out.optional("EncryptionType", record.kms, |out, kms| out.text(if kms { "KMS" } else { "NONE" }));

@@ -15,7 +15,7 @@ use connector_sdk::{Label, Properties, Record};
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 
-/// Bytes of a property's value and lengths, of all kinds in the mean.
+/// Room for a property's value and lengths: the mean over all kinds.
 const PROPERTY: usize = 26;
 
 /// Where a record stands in its shard: what the tracker tracks.
@@ -64,6 +64,8 @@ pub(super) struct Decoder {
     shard: ShardId,
     range: Option<HashRange>,
     form: MessageForm,
+    /// For a message's properties.
+    room: usize,
     covered: Option<Position>,
     ordinal: u64,
     /// The last arrival and its text: neighbours share it.
@@ -82,7 +84,8 @@ impl Decoder {
     /// For a shard whose checkpoint covers everything through `covered`; `ordinal` is the number of the Kinesis record before the
     /// next one.
     pub(super) fn new(shard: ShardId, range: Option<HashRange>, form: MessageForm, covered: Option<Position>, ordinal: u64) -> Self {
-        Self { shard, range, form, covered, ordinal, arrival: (None, String::new()), current: None }
+        let room = form.properties.iter().map(|property| property.name().len() + PROPERTY).sum();
+        Self { shard, range, form, room, covered, ordinal, arrival: (None, String::new()), current: None }
     }
 
     /// Decodes from the front of `raws` until `decoded` has `limit`; an aggregate may be left half taken apart.
@@ -142,8 +145,7 @@ impl Decoder {
     }
 
     fn message(&mut self, raw: &RawRecord, partition_key: Option<ByteString>, data: Bytes, sub: u64, millis_behind: u64) -> Record {
-        let names: usize = self.form.properties.iter().map(|property| property.name().len()).sum();
-        let mut properties = Properties::with_capacity(names + self.form.properties.len() * PROPERTY);
+        let mut properties = Properties::with_capacity(self.room);
         for index in 0..self.form.properties.len() {
             let property = self.form.properties[index];
             let name = property.name();

@@ -12,12 +12,12 @@ use crate::crypto::ConsumerCryptoFailureAction;
 use crate::message::{BatchIndex, ConsumerId, DeliveredId, Message};
 use crate::wire::consume::{Delivery, validation_error};
 use crate::wire::frame::FrameError;
-use crate::wire::messages::{KeyValue, MessageMetadata, SingleMessageMetadata};
+use crate::wire::messages::{MessageMetadata, SingleMessageMetadata};
 use crate::wire::unpack;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use connector_sdk::{ByteString, Error, ErrorKind, MessageId, Properties};
+use connector_sdk::{ByteString, Error, ErrorKind, MessageId};
 
 /// An entry whose payload is in clear and decompressed, or opaque.
 struct Clear {
@@ -299,7 +299,7 @@ impl Common<'_> {
             key: metadata.partition_key.clone().map(|key| decoded(key, binary_key)),
             binary_key,
             ordering_key: metadata.ordering_key.clone(),
-            properties: properties(&metadata.properties),
+            properties: unpack::properties(&metadata.properties),
             event_time: metadata.event_time.filter(|time| *time > 0),
             publish_time: metadata.publish_time,
             producer_name: self.producer_name.clone(),
@@ -336,7 +336,7 @@ impl Common<'_> {
             key: single.partition_key.map(|key| decoded(key, binary_key)),
             binary_key,
             ordering_key: single.ordering_key,
-            properties: properties(&single.properties),
+            properties: unpack::properties(&single.properties),
             event_time: single.event_time.filter(|time| *time > 0),
             publish_time: self.metadata.publish_time,
             producer_name: self.producer_name.clone(),
@@ -354,8 +354,4 @@ fn decoded(key: Bytes, binary: bool) -> Bytes {
         return key;
     }
     STANDARD.decode(&key).map_or(key, Bytes::from)
-}
-
-fn properties(pairs: &[KeyValue]) -> Properties {
-    pairs.iter().map(|pair| (&pair.key, &pair.value)).collect()
 }

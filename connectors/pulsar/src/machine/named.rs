@@ -14,9 +14,9 @@ use connector_sdk::{Error, ErrorKind, Lineage, MessageId, Mistake, Record, plant
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A topic that is opened may have been loaded just now, and one with policies of its own recovers its numbers twice then: after this
-/// time it forgets none any more for that.
-const RECOVERED: Duration = Duration::from_secs(2);
+/// A topic that is opened may have been loaded just now. One with policies of its own recovers its numbers twice then, and lets producers
+/// in after the first: by this time the second is over.
+const SECOND_RECOVERY: Duration = Duration::from_secs(2);
 
 /// Who a producer is.
 #[derive(Debug, Clone)]
@@ -72,7 +72,7 @@ struct Proof {
     entry: Entry,
     message: MessageId,
     /// The one that the receipt came on.
-    connection: Option<ConnectionId>,
+    connection: ConnectionId,
 }
 
 impl Named {
@@ -118,8 +118,9 @@ impl Machine {
         let Some(named) = &mut producer.named else { return };
         let last = named.last;
         let Some(Proof { entry, message, connection }) = named.proof.take() else { return };
-        // While there was no connection, for however long, a broker that keeps numbers may have forgotten the name: the next one proves.
-        if last >= entry.highest || producer.state.connection() != connection {
+        // A number that is too low was put there by a second recovery: numbers are kept. And while there was no connection, for however
+        // long, a broker that keeps them may have forgotten the name: the next one proves.
+        if last >= 0 || producer.state.connection() != Some(connection) {
             return self.entry_stored(id, entry, Some(message));
         }
         let (name, topic) = (producer.name.as_deref().unwrap_or_default(), &producer.topic);
@@ -156,7 +157,7 @@ impl Machine {
     /// Until when nothing is sent that is to show whether the broker keeps numbers.
     pub(super) fn proves_from(&self, id: ProducerId) -> Option<Instant> {
         let opened = self.producer(id).named.as_ref().and_then(|named| named.opened);
-        opened.filter(|_| self.is_to_prove(id)).map(|opened| opened + RECOVERED)
+        opened.filter(|_| self.is_to_prove(id)).map(|opened| opened + SECOND_RECOVERY)
     }
 
     /// Numbers up to this are about to be put on a wire.
@@ -168,7 +169,7 @@ impl Machine {
     }
 
     /// The broker's answer to the oldest entry of a named producer.
-    pub(super) fn named_receipt(&mut self, now: Now, id: ProducerId, entry: Entry, message: Option<MessageId>) {
+    pub(super) fn named_receipt(&mut self, now: Now, connection: ConnectionId, id: ProducerId, entry: Entry, message: Option<MessageId>) {
         let producer = self.producer(id);
         let Some(named) = &producer.named else { return };
         let (last, name, topic) = (named.last, producer.name.as_deref().unwrap_or_default(), &producer.topic);
@@ -179,14 +180,13 @@ impl Machine {
             (None, false) if planted(Mistake::DuplicateTrusted) => self.entry_stored(id, entry, None),
             (Some(message), false) if self.is_to_prove(id) => {
                 let producer = self.producer_mut(id);
-                let connection = producer.state.connection();
                 if let Some(named) = &mut producer.named {
                     let before = named.proof.replace(Proof { entry, message, connection });
                     debug_assert!(before.is_none(), "one proof at a time is on the wire");
                 }
                 // A receipt that crossed the close of its producer: the opening that follows shows it.
-                if let State::Ready(connection) = producer.state {
-                    self.close_then(now, connection, id, super::producer::After::Here);
+                if let State::Ready(present) = producer.state {
+                    self.close_then(now, present, id, super::producer::After::Here);
                 }
             }
             (Some(_), false) => self.entry_stored(id, entry, message),

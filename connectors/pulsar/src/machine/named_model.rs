@@ -189,6 +189,13 @@ impl Broker {
         (self.pushed, self.persisted) = Default::default();
     }
 
+    /// This is the name's number, whatever it was.
+    pub(super) fn recover(&mut self, name: &str, last: i64) {
+        for numbers in [&mut self.pushed, &mut self.persisted] {
+            numbers.insert(name.to_owned(), last);
+        }
+    }
+
     /// All producers are let go.
     pub(super) fn unload(&mut self, assigned: bool) {
         self.drain();

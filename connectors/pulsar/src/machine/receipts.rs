@@ -43,7 +43,7 @@ impl Machine {
         let place = receipt.message_id.filter(|message| message.ledger_id != -1);
         if producer.named.is_some() {
             let place = place.map(|message| MessageId { ledger: message.ledger_id, entry: message.entry_id });
-            self.named_receipt(now, id, entry, place);
+            self.named_receipt(now, connection, id, entry, place);
             return self.send(now, id);
         }
         if again {

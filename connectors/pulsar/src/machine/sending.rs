@@ -50,6 +50,7 @@ impl Machine {
                 self.wake_at(from);
                 return Next::Wait;
             }
+            producer.due = None;
         }
         // Behind an entry that goes alone nothing is written until it is answered; what is collected goes on filling.
         let largest = producer.largest;

@@ -324,7 +324,7 @@ fn put_number(out: &mut Vec<u8>, field: u32, number: u64) {
 #[inline]
 fn put_varint(out: &mut Vec<u8>, number: u64) {
     match u8::try_from(number) {
-        Ok(number @ ..0x80) => out.push(number),
+        Ok(byte @ ..0x80) => out.push(byte),
         _ => encode_varint(number, out),
     }
 }

@@ -159,8 +159,16 @@ fn next_batched(payload: &mut Bytes) -> Result<(SingleMessageMetadata, Bytes), F
     Ok((single, value))
 }
 
+/// A message's properties, in memory of their own size.
+pub(crate) fn properties(pairs: &[KeyValue]) -> Properties {
+    let size = pairs.iter().map(|pair| Properties::size_of(&pair.key, &pair.value)).sum();
+    let mut properties = Properties::with_capacity(size);
+    properties.extend(pairs.iter().map(|pair| (&pair.key, &pair.value)));
+    properties
+}
+
 fn record(value: Bytes, key: Option<Bytes>, event_time: Option<u64>, pairs: &[KeyValue]) -> Result<Record, FrameError> {
-    let properties: Properties = pairs.iter().map(|pair| (&pair.key, &pair.value)).collect();
+    let properties = properties(pairs);
     let key = key.map(ByteString::try_from).transpose().map_err(|_| FrameError::Entry("a key is not text"))?;
     Ok(Record { value, key, event_time, properties, ..Record::default() })
 }

@@ -11,7 +11,7 @@ use connector_pulsar::wire::messages::{
     AuthChallenge, BaseCommand, CloseProducer, CommandError, Connected, Empty, KeyValue, LookupResponse, MessageId, MessageMetadata,
     PartitionMetadataResponse, ProducerSuccess, SendError, SendReceipt, Success, TopicMigrated, kind,
 };
-use connector_sdk::{Properties, Record};
+use connector_sdk::Record;
 use prost::Message;
 
 const COMPRESSIONS: [Compression; 5] = [Compression::None, Compression::Lz4, Compression::Zlib, Compression::Zstd, Compression::Snappy];
@@ -92,13 +92,11 @@ fn commands() -> Vec<BaseCommand> {
 }
 
 fn record(at: u64) -> Record {
-    let mut properties = Properties::with_capacity(1);
-    properties.push("p", "v");
     Record {
         value: format!("record {at} ").repeat(9).into(),
         key: Some("key".into()),
         event_time: Some(5),
-        properties,
+        properties: [("p", "v")].into_iter().collect(),
         sequence: Some(at),
         ..Record::default()
     }
