@@ -317,12 +317,7 @@ fn what_is_to_show_that_numbers_are_kept_goes_behind_a_second_recovery() {
 /// The name was away, and may have been for hours.
 #[test]
 fn a_name_forgotten_while_there_was_no_connection_is_no_sign_that_deduplication_is_off() {
-    let mut world = World::new(1);
-    let producer = world.open("one");
-    for _ in 0..3 {
-        world.append(producer, 1);
-    }
-    receipt_alone(&mut world);
+    let mut world = with_a_proof();
     world.lose(0, true);
     world.broker.forget();
     world.quiesce();
@@ -333,12 +328,7 @@ fn a_name_forgotten_while_there_was_no_connection_is_no_sign_that_deduplication_
 /// Nothing is proved by a number that was not looked for.
 #[test]
 fn behind_a_proof_that_was_cut_off_the_next_record_proves() {
-    let mut world = World::new(1);
-    let producer = world.open("one");
-    for _ in 0..3 {
-        world.append(producer, 1);
-    }
-    receipt_alone(&mut world);
+    let mut world = with_a_proof();
     world.lose(0, true);
     world.broker.forget();
     for _ in 0..100 {
@@ -357,12 +347,7 @@ fn behind_a_proof_that_was_cut_off_the_next_record_proves() {
 /// A second recovery that takes longer than is thought puts an old number there: one that keeps none would have none.
 #[test]
 fn a_number_that_is_too_low_is_no_sign_that_deduplication_is_off() {
-    let mut world = World::new(1);
-    let producer = world.open("one");
-    for _ in 0..3 {
-        world.append(producer, 1);
-    }
-    receipt_alone(&mut world);
+    let mut world = with_a_proof();
     world.broker.recover("one", 0);
     world.quiesce();
     hold(&world);
@@ -371,12 +356,7 @@ fn a_number_that_is_too_low_is_no_sign_that_deduplication_is_off() {
 
 #[test]
 fn a_number_that_is_not_kept_fails_the_one_record_that_shows_it() {
-    let mut world = World::new(1);
-    let producer = world.open("one");
-    for _ in 0..3 {
-        world.append(producer, 1);
-    }
-    receipt_alone(&mut world);
+    let mut world = with_a_proof();
     world.broker.forget();
     exchange(&mut world);
     let failed = world.ends.failed.lock().unwrap();
@@ -398,14 +378,20 @@ fn exchange(world: &mut World) {
     }
 }
 
-/// One record is stored and receipted, and its producer not yet closed.
-fn receipt_alone(world: &mut World) {
-    exchange(world);
+/// Of three records the first is stored and receipted, and its producer not yet closed.
+fn with_a_proof() -> World {
+    let mut world = World::new(1);
+    let producer = world.open("one");
+    for _ in 0..3 {
+        world.append(producer, 1);
+    }
+    exchange(&mut world);
     world.sleep(Duration::from_secs(2));
-    exchange(world);
+    exchange(&mut world);
     world.broker.persist();
     drop(world.answer_one());
     assert_eq!(world.broker.stored["one"], [1]);
+    world
 }
 
 /// All numbers are at or below it: nothing is counted from there.
