@@ -83,7 +83,8 @@ impl Lease {
         if text(item, STREAM_NAME).is_some() || is_multi_stream(key) {
             return Err(RowError::MultiStream { key: key.to_owned() });
         }
-        let malformed = |attribute: &'static str| RowError::Malformed { key: key.to_owned(), attribute };
+        let unreadable = |attribute, why: String| RowError::Malformed { key: key.to_owned(), attribute, why };
+        let malformed = |attribute: &'static str| unreadable(attribute, "is missing or not in the KCL's form".to_owned());
         let checkpoint = Checkpoint::parse(
             text(item, CHECKPOINT).ok_or_else(|| malformed(CHECKPOINT))?,
             number(item, SUB_SEQUENCE).map_err(malformed)?.unwrap_or(0),
@@ -92,7 +93,7 @@ impl Lease {
         let pulsar_connect = match text(item, PULSAR_CONNECT) {
             Some(json) => Some(PulsarConnect::parse(json).map_err(|error| match error {
                 AttributeError::Version(version) => RowError::UnknownVersion { key: key.to_owned(), version },
-                AttributeError::Malformed(_) => malformed(PULSAR_CONNECT),
+                AttributeError::Malformed(how) => unreadable(PULSAR_CONNECT, format!("cannot be read: {how}")),
             })?),
             None => None,
         };
@@ -150,12 +151,14 @@ pub enum RowError {
     #[error("a row has no `leaseKey` of type S")]
     NoKey,
     /// One attribute is missing or not of its form.
-    #[error("the lease row `{key}` is malformed: `{attribute}` is missing or not in the KCL's form")]
+    #[error("the lease row `{key}` is malformed: `{attribute}` {why}")]
     Malformed {
         /// The row's key.
         key: String,
         /// The attribute's name.
         attribute: &'static str,
+        /// What is wrong with it, as it goes on behind its name.
+        why: String,
     },
     /// A row of a KCL application that reads several streams.
     #[error("the lease row `{key}` belongs to a KCL application that reads several streams")]

@@ -51,7 +51,7 @@ fn checkpoints_of_another_stream_are_never_applied() {
 
 #[test]
 fn rows_of_several_streams_and_of_other_versions_stop_and_malformed_ones_do_not() {
-    let malformed = RowError::Malformed { key: "a".to_owned(), attribute: "checkpoint" };
+    let malformed = RowError::Malformed { key: "a".to_owned(), attribute: "checkpoint", why: "is missing".to_owned() };
     assert!(check_unreadable(std::slice::from_ref(&malformed), "x").is_ok());
     let multi = RowError::MultiStream { key: "1:s:2:shard".to_owned() };
     assert!(check_unreadable(&[malformed, multi], "x").unwrap_err().message().contains("several streams"));

@@ -26,9 +26,16 @@ pub(crate) struct Connections {
     dialer: Arc<dyn Dial>,
     happened: mpsc::Sender<Happened>,
     events: mpsc::Receiver<Happened>,
-    /// What each takes to write, and its task.
-    open: BTreeMap<ConnectionId, (mpsc::Sender<Bytes>, AbortHandle)>,
+    open: BTreeMap<ConnectionId, Open>,
     tasks: JoinSet<()>,
+}
+
+struct Open {
+    /// In words.
+    address: String,
+    /// Takes what is to be written.
+    outbound: mpsc::Sender<Bytes>,
+    task: AbortHandle,
 }
 
 impl Connections {
@@ -83,22 +90,25 @@ impl Connections {
         match action {
             Action::Connect { connection, address } => {
                 let (outbound, queue) = mpsc::channel(WINDOW_FRAMES);
+                let spoken = address.to_string();
                 let work = connection::run(connection, address, Arc::clone(&self.dialer), self.happened.clone(), queue);
                 let task = self.tasks.spawn(work);
-                self.open.insert(connection, (outbound, task));
+                self.open.insert(connection, Open { address: spoken, outbound, task });
             }
             Action::Disconnect { connection } => {
-                if let Some((_, task)) = self.open.remove(&connection) {
-                    task.abort();
+                if let Some(open) = self.open.remove(&connection) {
+                    open.task.abort();
                 }
             }
             Action::Write { connection, bytes } => {
-                let (outbound, task) = self.open.get(&connection)?;
-                if outbound.try_send(bytes).is_err() {
-                    // Ended, or its queue is full of answers to a broker that does not read them.
-                    task.abort();
+                let open = self.open.get(&connection)?;
+                if open.outbound.try_send(bytes).is_err() {
+                    // Its queue may be full of answers to a broker that does not read them.
+                    open.task.abort();
+                    let text =
+                        format!("the connection to the broker {} ended, or takes nothing more, while it was written to", open.address);
                     self.open.remove(&connection);
-                    let error = Error::transient("the connection to the broker ended while writing");
+                    let error = Error::transient(text);
                     machine.disconnected(now, connection, error);
                 }
             }

@@ -213,25 +213,6 @@ impl Machine {
         }
     }
 
-    /// Everything of the entry is stored.
-    pub(super) fn entry_stored(&mut self, id: ProducerId, entry: Entry, message: Option<MessageId>) {
-        let producer = self.producer_mut(id);
-        producer.largest = producer.largest.max(entry.size);
-        producer.backoff.reset();
-        producer.resolved += entry.len() as u64;
-        let account = producer.named.as_ref().and_then(|named| named.account.as_ref());
-        if let (Some(account), Ok(number)) = (account, u64::try_from(entry.highest))
-            && !account.late
-        {
-            account.lineage.receipted(account.partition, number, message);
-        }
-        let (count, charge) = (entry.len(), entry.charge());
-        if message.is_some() { &self.facts.receipts } else { &self.facts.deduplicated }.add(1);
-        self.facts.stored_records.add(count as u64);
-        entry.duties.ack();
-        self.free(count, charge);
-    }
-
     /// The entry's first record cannot be promised any more: its partition stops there.
     fn entry_failed(&mut self, id: ProducerId, entry: Entry, error: Error) {
         let (count, charge) = (entry.len(), entry.charge());

@@ -2,6 +2,7 @@
 //!
 //! A receipt names the lowest id of its entry, a refusal the highest; both are compared signed.
 
+use super::entry::Entry;
 use super::producer::State;
 use super::{ConnectionId, Machine, Now, ProducerId};
 use crate::error::{self, code};
@@ -41,8 +42,8 @@ impl Machine {
         let entry = producer.pending.pop_front().expect("just looked at");
         producer.on_wire = producer.on_wire.saturating_sub(1);
         let place = receipt.message_id.filter(|message| message.ledger_id != -1);
+        let place = place.map(|message| MessageId { ledger: message.ledger_id, entry: message.entry_id });
         if producer.named.is_some() {
-            let place = place.map(|message| MessageId { ledger: message.ledger_id, entry: message.entry_id });
             self.named_receipt(now, connection, id, entry, place);
             return self.send(now, id);
         }
@@ -55,21 +56,32 @@ impl Machine {
             self.send(now, id);
             return;
         }
+        self.entry_stored(id, entry, place);
+        if ready {
+            self.send(now, id);
+        }
+    }
+
+    /// Everything of the entry is stored: now at `message`, or before.
+    pub(super) fn entry_stored(&mut self, id: ProducerId, entry: Entry, message: Option<MessageId>) {
+        let producer = self.producer_mut(id);
         if !entry.is_chunked() {
             // A topic's limit does not apply to chunks.
             producer.largest = producer.largest.max(entry.size);
         }
         producer.backoff.reset();
-        let count = entry.len();
-        producer.resolved += count as u64;
-        let charge = entry.charge();
-        if unstored { &self.facts.deduplicated } else { &self.facts.receipts }.add(1);
+        producer.resolved += entry.len() as u64;
+        let account = producer.named.as_ref().and_then(|named| named.account.as_ref());
+        if let (Some(account), Ok(number)) = (account, u64::try_from(entry.highest))
+            && !account.late
+        {
+            account.lineage.receipted(account.partition, number, message);
+        }
+        let (count, charge) = (entry.len(), entry.charge());
+        if message.is_some() { &self.facts.receipts } else { &self.facts.deduplicated }.add(1);
         self.facts.stored_records.add(count as u64);
         entry.duties.ack();
         self.free(count, charge);
-        if ready {
-            self.send(now, id);
-        }
     }
 
     pub(super) fn send_error(&mut self, now: Now, connection: ConnectionId, refusal: &SendError) {
