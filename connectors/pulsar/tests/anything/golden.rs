@@ -195,7 +195,8 @@ pub(crate) fn scripts() -> Vec<Vec<u8>> {
         scripts.push(script);
     }
     let mut exchange = beginning();
-    exchange.extend([11, 0]);
+    // What is to show whether the broker keeps numbers goes two seconds behind the opening.
+    exchange.extend([11, 0, 8, 40]);
     for number in 0..6 {
         exchange.extend([9, 0, 10, 1]);
         exchange.extend(tell(&receipt(0, number, -1, 2)));
