@@ -108,6 +108,8 @@ async fn exactly_once_when_what_has_to_be_read_back_is_gone() {
     let feed = stream.feed(1_000, 50);
     let source = setup.start().await;
     source.shows("pulsar_source_written_total", 3_000.0, PATIENCE).await;
+    // What it covers, the broker will not know.
+    setup.until_a_checkpoint(PATIENCE).await;
     source.kill_nine().await;
     namespace.deduplication(false).await;
     topic.keeps_numbers(false).await;
@@ -164,7 +166,7 @@ async fn exactly_once_when_the_topic_is_deleted_after_a_crash() {
     let source = setup.start().await;
     source.shows("pulsar_source_written_total", 2_000.0, PATIENCE).await;
     // What a checkpoint covers, the topic made anew does not know.
-    until_true("a checkpoint", PATIENCE, async || setup.leases().await["leases"][0]["ordinal"].as_u64() > Some(0)).await;
+    setup.until_a_checkpoint(PATIENCE).await;
     source.kill_nine().await;
     feed.stop().await;
     topic.delete().await;

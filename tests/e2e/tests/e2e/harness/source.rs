@@ -143,6 +143,12 @@ impl Setup {
         serde_json::from_str(&self.command(&["leases", "--json", "--source-config-file"]).await).expect("`--json` prints JSON")
     }
 
+    /// Waits until the checkpoint of the first lease covers a record.
+    pub(crate) async fn until_a_checkpoint(&self, within: Duration) {
+        let covers = async || self.leases().await["leases"][0]["ordinal"].as_u64() > Some(0);
+        super::wait::until_true("a checkpoint", within, covers).await;
+    }
+
     /// Copies all configurations and logs so far to a folder that outlives the test.
     pub(crate) fn keep_files(&self) -> PathBuf {
         let kept = std::env::temp_dir().join(super::unique("kept"));
