@@ -25,7 +25,9 @@ async fn a_role_of_twenty_seconds() {
         "roleArn": "arn:aws:iam::000000000000:role/reader", "roleSessionName": "orders", "externalId": "tenant-7", "region": "us-east-1",
         "endpoint": stream.local.url(), "accessKey": "AKIABASE", "secretKey": "secret",
     });
+    // A machine that is busy for half a second is no matter of credentials: renewals have as long as by default.
     let setup = Setup::new(&stream, &topic)
+        .config("failoverTimeMillis", 10_000)
         .config("awsCredentialPluginName", "org.apache.pulsar.io.aws.STSAssumeRoleProviderPlugin")
         .config("awsCredentialPluginParam", role.to_string());
     let source = setup.start().await;
